@@ -1,0 +1,44 @@
+# make run: the whole pipeline. make test: every test that needs no credentials. Nothing but Python >= 3.11 and make.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: help run test lint bench lock clean
+
+help:  ## what there is to make
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+run: .venv/run  ## bronze, silver, gold: the sample shop into ./data, or what .env says
+	@$(BIN)/medallion run
+
+test: .venv/dev  ## every test that needs no credentials
+	$(BIN)/pytest
+
+lint: .venv/dev  ## style, types, import rules
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: .venv/dev  ## memory and speed, with the figures printed as Markdown
+	$(BIN)/python -m benchmarks
+
+lock: .venv/dev  ## renew requirements*.txt from pyproject.toml
+	$(BIN)/uv pip compile --universal --generate-hashes --quiet --no-header --no-annotate --python-version 3.11 --upgrade -o requirements.txt pyproject.toml
+	$(BIN)/uv pip compile --universal --generate-hashes --quiet --no-header --no-annotate --python-version 3.11 --extra dev -c requirements.txt --upgrade -o requirements-dev.txt pyproject.toml
+
+clean:  ## remove the virtual environment; your ./data stays
+	rm -rf .venv
+
+# The environment is made from the lock, and made again when the lock changes.
+.venv/run: requirements.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; try: make PYTHON=python3.12 " + "$(MAKECMDGOALS)")'
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@echo "installing what requirements.txt locks into .venv"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	@touch $@
+
+.venv/dev: .venv/run requirements-dev.txt
+	@echo "installing what requirements-dev.txt locks into .venv"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.txt
+	@touch $@

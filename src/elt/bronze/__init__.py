@@ -1,0 +1,1 @@
+"""Bronze: what the source has, raw, as Parquet snapshots in the bucket."""

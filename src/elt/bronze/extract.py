@@ -1,0 +1,135 @@
+"""One source table into Parquet parts on the local disk, checked and fingerprinted, before anything is stored."""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from elt.bronze.fingerprint import Fingerprint
+from elt.catalog import BROKEN_LINE, EXTRACT_ROWS, Table
+from elt.errors import SourceError
+from elt.progress import Task
+from elt.sources.port import Extract
+
+MAX_PART_BYTES = 40 * 2**20
+"""A free Supabase project refuses objects over 50 MB; a part stays under this."""
+
+PART_BYTES = 16 * 2**20
+"""A part is closed after this many bytes, so that no reader needs more memory than that for one."""
+
+ROW_GROUP_BYTES = 16 * 2**20
+"""A row group holds at most this much before compression, unless one row alone is larger."""
+
+
+@dataclass(frozen=True)
+class LocalPart:
+    """One Parquet file that is not in the bucket yet."""
+
+    file: Path
+    rows: int
+    bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Extracted:
+    """One table as extracted: source columns with their types, rows, fingerprint, parts."""
+
+    columns: dict[str, str]
+    rows: int
+    fingerprint: str
+    parts: tuple[LocalPart, ...]
+
+
+def check_columns(extract: Extract, table: Table) -> dict[str, str]:
+    """The source's columns and types, if every column of the catalog is among them."""
+    found = extract.columns(table.name)
+    if missing := table.missing_from(list(found)):
+        raise SourceError(
+            f"{table.name} has no column {', '.join(missing)}; found: {', '.join(found)}",
+            kept="nothing was written",
+            next_step="rename the source's columns, or give them as a view with the expected names",
+        )
+    return found
+
+
+def extract_table(extract: Extract, table: Table, folder: Path, task: Task) -> Extracted:
+    """Every row of the table into parts under ``folder``, one page in memory at a time.
+
+    The rows read are counted against the source's exact count: a difference is an error, never a shorter table.
+    """
+    columns = check_columns(extract, table)
+    fingerprint = Fingerprint({**columns, BROKEN_LINE: "text"})
+    schema = pa.schema([(name, pa.string()) for name in (*columns, BROKEN_LINE)])
+    parts = _Parts(folder / table.name, schema)
+    rows = 0
+    for page in extract.pages(table.name, EXTRACT_ROWS):
+        page = _with_all_columns(page, schema)
+        rows += len(page)
+        fingerprint.update(page)
+        parts.write(page)
+        task.advance(len(page))
+    expected = extract.count(table.name)
+    if expected is not None and expected != rows:
+        raise SourceError(
+            f"{table.name}: read {rows:,} rows, but the source counts {expected:,}",
+            kept="nothing was written",
+            next_step="run again when nobody writes to the source; if it stays, its key has blank or repeated values",
+        )
+    return Extracted(columns, rows, fingerprint.hexdigest(), parts.close())
+
+
+def _with_all_columns(page: pa.Table, schema: pa.Schema) -> pa.Table:
+    """The page in the order of the schema, with the column of broken lines even where there is none."""
+    nothing = pa.nulls(len(page), pa.string())
+    arrays = [page.column(name) if name in page.column_names else nothing for name in schema.names]
+    return pa.table(arrays, schema=schema)
+
+
+class _Parts:
+    """Parquet files of about ``PART_BYTES``, zstd, one after the other."""
+
+    def __init__(self, folder: Path, schema: pa.Schema) -> None:
+        folder.mkdir(parents=True)
+        self._folder = folder
+        self._schema = schema
+        self._done: list[LocalPart] = []
+        self._writer: pq.ParquetWriter | None = None
+        self._file = folder
+        self._rows = 0
+
+    def write(self, page: pa.Table) -> None:
+        group = max(1, len(page) * ROW_GROUP_BYTES // max(page.nbytes, 1))
+        for start in range(0, len(page), group):
+            piece = page.slice(start, group)
+            if self._writer is None:
+                self._file = self._folder / f"part-{len(self._done):05d}.parquet"
+                self._writer = pq.ParquetWriter(self._file, self._schema, compression="zstd")
+                self._rows = 0
+            self._writer.write_table(piece)
+            self._rows += len(piece)
+            if self._file.stat().st_size >= PART_BYTES:
+                self._finish_part()
+
+    def close(self) -> tuple[LocalPart, ...]:
+        self._finish_part()
+        return tuple(self._done)
+
+    def _finish_part(self) -> None:
+        if self._writer is None:
+            return
+        self._writer.close()
+        self._writer = None
+        size = self._file.stat().st_size
+        if size > MAX_PART_BYTES:
+            raise SourceError(
+                f"{self._file.parent.name}: a group of {self._rows:,} rows takes {size:,} bytes, more than the "
+                f"{MAX_PART_BYTES:,} that one object may have",
+                kept="nothing was written",
+                next_step="a column holds very large values (files, pictures?): leave it out of the source by a view",
+            )
+        with self._file.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        self._done.append(LocalPart(self._file, self._rows, size, digest))

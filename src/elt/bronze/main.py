@@ -1,0 +1,95 @@
+"""Bronze: copy the source's tables, raw, into a new snapshot in the bucket; 135 if they are as they were, else 246.
+
+By hand: ``python src/elt/bronze/main.py``, ``python -m elt.bronze`` or ``medallion bronze``.
+"""
+
+import tempfile
+from datetime import UTC, datetime
+from pathlib import Path
+
+from elt.bronze.extract import Extracted, check_columns, extract_table
+from elt.catalog import TABLES, Table
+from elt.keys import StatusKey
+from elt.lakehouse import snapshots
+from elt.lakehouse.ports import Bucket, Lakehouse
+from elt.lakehouse.snapshots import Manifest, Part, TableSnapshot
+from elt.ledger import Counts, LayerResult, Ledger
+from elt.progress import Reporter
+from elt.sources.port import Source
+
+
+def run(
+    source: Source, lakehouse: Lakehouse, ledger: Ledger, reporter: Reporter, tables: tuple[Table, ...] = TABLES
+) -> LayerResult:
+    """Extract every table to the local disk, and store a snapshot if any of them changed.
+
+    Nothing goes into the bucket before every table is read and counted. The key is 246 as long as silver or gold have
+    something to do, even if an earlier run wrote the snapshot and died.
+    """
+    with ledger.execution("bronze") as execution, tempfile.TemporaryDirectory(prefix="medallion-") as folder:
+        known = snapshots.committed(lakehouse.bucket)
+        last = snapshots.read_manifest(lakehouse.bucket, known[-1]) if known else None
+        with source.open() as extract:
+            for table in tables:  # a missing column is said before the first long read
+                if extra := table.extra_in(list(check_columns(extract, table))):
+                    reporter.say(f"{table.name}: kept in bronze, ignored in silver: {', '.join(extra)}")
+            extracted = {}
+            for table in tables:
+                with reporter.task(f"bronze {table.name}", extract.count(table.name)) as task:
+                    extracted[table.name] = extract_table(extract, table, Path(folder), task)
+        changed = [name for name, found in extracted.items() if not _same(found, last, name)]
+        counts = Counts()
+        for name, found in extracted.items():
+            counts += Counts(found.rows, found.rows, 0) if name in changed else Counts(found.rows, 0, found.rows)
+        if changed:
+            ledger.still_mine()
+            manifest = _store(lakehouse.bucket, extracted, changed, last, ledger.run, source.description)
+            snapshot: str | None = manifest.snapshot
+            reporter.say(f"bronze: snapshot {snapshot}: {', '.join(changed)} changed")
+        else:
+            snapshot = last.snapshot if last else None
+        waiting = snapshot != ledger.last_applied() or ledger.gold_pending() > 0
+        key = StatusKey.BRONZE_WRITTEN if changed or waiting else StatusKey.BRONZE_NOTHING_NEW
+        details: dict[str, object] = {
+            "tables": {name: {"rows": found.rows, "changed": name in changed} for name, found in extracted.items()}
+        }
+        result = LayerResult("bronze", key, counts.check("bronze"), snapshot, details)
+        execution.close(result)
+        return result
+
+
+def _same(found: Extracted, last: Manifest | None, name: str) -> bool:
+    """Whether the last snapshot holds the same values."""
+    return last is not None and name in last.tables and last.tables[name].fingerprint == found.fingerprint
+
+
+def _store(
+    bucket: Bucket, extracted: dict[str, Extracted], changed: list[str], last: Manifest | None, run: str, source: str
+) -> Manifest:
+    """Store the parts of the tables that changed, point at the old parts of the others, and commit by the manifest."""
+    now = datetime.now(UTC)
+    snapshot = snapshots.new_snapshot_id(last.snapshot if last else None, now)
+    tables = {}
+    for name, found in extracted.items():
+        if name not in changed and last is not None:
+            tables[name] = last.tables[name]
+            continue
+        parts = []
+        for part in found.parts:
+            path = f"{snapshot}/{name}/{part.file.name}"
+            bucket.put(path, part.file)
+            parts.append(Part(path=path, rows=part.rows, bytes=part.bytes, sha256=part.sha256))
+        tables[name] = TableSnapshot(
+            rows=found.rows, columns=found.columns, fingerprint=found.fingerprint, parts=tuple(parts)
+        )
+    manifest = Manifest(
+        format=snapshots.FORMAT, snapshot=snapshot, run=run, created_at=now, source=source, tables=tables
+    )
+    snapshots.write_manifest(bucket, manifest)
+    return manifest
+
+
+if __name__ == "__main__":
+    import runpy
+
+    runpy.run_module("elt.bronze", run_name="__main__")

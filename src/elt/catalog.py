@@ -1,0 +1,189 @@
+"""The tables, declared once: what a shop's table holds, how each column is read, and what its failure means.
+
+A new table is one ``Table`` here and one migration in ``supabase/migrations``; no layer changes.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from elt import rules
+from elt.rules import MONEY_TYPE, Rule
+
+EXTRACT_ROWS = 100_000
+"""Rows asked of a source in one request, at most. Source: the pipeline's specification."""
+
+WRITE_ROWS = 10_000
+"""Rows written to the lakehouse in one request, at most. Source: the pipeline's specification."""
+
+BROKEN_LINE = "_linha_ilegivel"
+"""Bronze column for a line that does not fit its header: the line's text; every other column of that row is NULL."""
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column of a source table.
+
+    ``required``: blank or unreadable sends the row to quarantine. Otherwise blank is NULL, and unreadable is NULL with
+    a record of the original. ``references``: the table whose key this column holds.
+    """
+
+    name: str
+    rule: Rule
+    required: bool = False
+    references: str | None = None
+
+
+@dataclass(frozen=True)
+class Table:
+    """One source table. The first column is its key; silver calls it ``id``. The order of columns is silver's."""
+
+    name: str
+    columns: tuple[Column, ...]
+
+    @property
+    def key(self) -> Column:
+        """The key's column, under the source's name."""
+        return self.columns[0]
+
+    @property
+    def silver(self) -> str:
+        """The silver table's name with its schema."""
+        return f"silver.{self.name}"
+
+    @property
+    def column_names(self) -> tuple[str, ...]:
+        """The source's column names."""
+        return tuple(column.name for column in self.columns)
+
+    @property
+    def silver_names(self) -> tuple[str, ...]:
+        """The silver table's column names, without ``data_ingestao``, which the database stamps."""
+        return ("id", *self.column_names[1:])
+
+    @property
+    def silver_schema(self) -> pa.Schema:
+        """The silver table's columns with their Arrow types."""
+        return pa.schema(
+            [(name, column.rule.arrow_type) for name, column in zip(self.silver_names, self.columns, strict=True)]
+        )
+
+    @property
+    def foreign_keys(self) -> tuple[Column, ...]:
+        """The columns that hold another table's key."""
+        return tuple(column for column in self.columns if column.references)
+
+    def source_name(self, column: str, found: Sequence[str]) -> str | None:
+        """What the source calls ``column`` among the names ``found``: a key may be called ``id``. None: nothing."""
+        if column in found:
+            return column
+        return "id" if column == self.key.name and "id" in found else None
+
+    def missing_from(self, found: Sequence[str]) -> list[str]:
+        """The catalog's columns that a source with the columns ``found`` does not have."""
+        return [name for name in self.column_names if self.source_name(name, found) is None]
+
+    def extra_in(self, found: Sequence[str]) -> list[str]:
+        """The columns that the source has and silver ignores."""
+        used = {self.source_name(name, found) for name in self.column_names}
+        return [name for name in found if name not in used and name != BROKEN_LINE]
+
+
+CLIENTES = Table(
+    "clientes",
+    (
+        Column("id_cliente", rules.KEY, required=True),
+        Column("nome", rules.TEXT),
+        Column("email", rules.EMAIL),
+        Column("telefone", rules.PHONE),
+        Column("cidade", rules.TEXT),
+        Column("idade", rules.AGE),
+    ),
+)
+
+PRODUTOS = Table(
+    "produtos",
+    (
+        Column("id_produto", rules.KEY, required=True),
+        Column("nome_produto", rules.TEXT),
+        Column("categoria", rules.TEXT),
+        Column("preco", rules.MONEY, required=True),
+        Column("estoque", rules.INTEGER),
+    ),
+)
+
+PEDIDOS = Table(
+    "pedidos",
+    (
+        Column("id_pedido", rules.KEY, required=True),
+        Column("id_cliente", rules.KEY, required=True, references="clientes"),
+        Column("id_produto", rules.KEY, required=True, references="produtos"),
+        Column("quantidade", rules.QUANTITY, required=True),
+        Column("status", rules.STATUS),
+        Column("valor_total", rules.MONEY, required=True),
+        Column("data_pedido", rules.DATE, required=True),
+    ),
+)
+
+TABLES: tuple[Table, ...] = (CLIENTES, PRODUTOS, PEDIDOS)
+"""In load order: a table stands after the tables it references."""
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """One gold table: its name, and its columns with their Arrow types, the key first."""
+
+    name: str
+    schema: pa.Schema
+
+    @property
+    def key(self) -> str:
+        """The key's column: the silver key whose orders the row sums up."""
+        return str(self.schema.names[0])
+
+    @property
+    def gold(self) -> str:
+        """The gold table's name with its schema."""
+        return f"gold.{self.name}"
+
+
+ANALISE_CLIENTES_PEDIDOS = Analysis(
+    "analise_clientes_pedidos",
+    pa.schema(
+        [
+            ("id_cliente", pa.string()),
+            ("nome", pa.string()),
+            ("cidade", pa.string()),
+            ("idade", pa.int64()),
+            ("total_pedidos", pa.int64()),
+            ("total_gasto", MONEY_TYPE),
+            ("data_primeiro_pedido", pa.date32()),
+            ("data_ultimo_pedido", pa.date32()),
+            ("categorias_compradas", pa.string()),
+            ("produtos_comprados", pa.string()),
+        ]
+    ),
+)
+
+ANALISE_PRODUTOS = Analysis(
+    "analise_produtos",
+    pa.schema(
+        [
+            ("id_produto", pa.string()),
+            ("nome_produto", pa.string()),
+            ("categoria", pa.string()),
+            ("total_vendido", pa.int64()),
+            ("total_receita", MONEY_TYPE),
+            ("estoque_atual", pa.int64()),
+        ]
+    ),
+)
+
+REJEITADOS = pa.schema([(name, pa.string()) for name in ("id", "tabela", "chave", "motivo", "linha", "snapshot")])
+"""``silver.rejeitados``: rows that silver refused. ``linha`` is the row as JSON, as the source had it."""
+
+VALORES_REJEITADOS = pa.schema(
+    [(name, pa.string()) for name in ("id", "tabela", "chave", "coluna", "valor", "motivo", "snapshot")]
+)
+"""``silver.valores_rejeitados``: values that silver could not read and wrote as NULL."""

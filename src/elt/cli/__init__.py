@@ -1,0 +1,66 @@
+"""The command line: ``medallion``."""
+
+import json
+import sys
+from collections.abc import Sequence
+
+import click
+from rich.console import Console
+
+from elt import __version__
+from elt.cli import inspect, layers, setup
+from elt.errors import MedallionError
+
+EPILOG = """\b
+Exit codes:
+  0  done (any status key: 135, 246, 357, 468, 579, 680)
+  1  a layer failed; the message says what was kept and what to do next
+  2  wrong usage or configuration; nothing was read or written
+  3  another run holds the lakehouse; nothing was written
+  130  interrupted from the keyboard
+"""
+
+
+@click.group(epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="medallion")
+def medallion() -> None:
+    """A shop's clientes, produtos and pedidos into a medallion lakehouse: bronze, silver, gold.
+
+    With an empty .env it uses the sample shop and an embedded lakehouse under ./data.
+    """
+
+
+for command in (
+    *(layers.run, layers.bronze, layers.silver, layers.gold, layers.demo),
+    *(setup.init, inspect.status, inspect.show, inspect.trace),
+):
+    medallion.add_command(command)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line and end the process with its exit code."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        medallion.main(given, prog_name="medallion", standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("interrupted; what was written is complete, and the next run goes on from there", err=True)
+        sys.exit(130)
+    except MedallionError as error:
+        _show_error(error, as_json="--json" in given)
+        sys.exit(error.exit_code)
+
+
+def _show_error(error: MedallionError, *, as_json: bool) -> None:
+    """What happened, what was kept, what to do next."""
+    kept = error.kept or "everything written so far; writes are idempotent, so running again neither loses nor doubles"
+    if as_json:
+        click.echo(json.dumps({"error": error.what, "kept": kept, "next": error.next_step}, ensure_ascii=False))
+        return
+    console = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
+    console.print(f"error: {error.what}", style="bold red")
+    console.print(f" kept: {kept}")
+    if error.next_step:
+        console.print(f" next: {error.next_step}")

@@ -1,0 +1,149 @@
+"""Commands that move data: the whole run, one layer by hand, and the demonstration."""
+
+import atexit
+import shutil
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+
+from elt.cli.context import json_option, opened, print_json, print_table, reporter
+from elt.connections import source_of
+from elt.lakehouse import snapshots
+from elt.lakehouse.embedded import open_embedded
+from elt.ledger import LayerResult
+from elt.runner import Runner
+from elt.sources.sample import SampleShop
+
+_full = click.option(
+    "--full", is_flag=True, help="Clean the newest snapshot whole, not only what changed since the last."
+)
+
+
+@click.command()
+@_full
+@json_option
+def run(full: bool, as_json: bool) -> None:
+    """Run bronze, silver and gold; each goes on only if the one before has something new."""
+    say = reporter()
+    with opened(say, with_source=True) as (settings, lakehouse):
+        results = Runner(lakehouse, say).run(source_of(settings), full=full)
+    _show(results, as_json=as_json)
+
+
+@click.command()
+@click.option("--sweep", is_flag=True, help="Only remove what runs that died left in the bucket.")
+@json_option
+def bronze(sweep: bool, as_json: bool) -> None:
+    """Copy the source's tables into a new snapshot in the bucket, if they changed (135 or 246)."""
+    say = reporter()
+    with opened(say, with_source=not sweep) as (settings, lakehouse):
+        if sweep:
+            removed = Runner(lakehouse, say).sweep()
+            if as_json:
+                print_json({"removed": removed})
+            else:
+                click.echo(f"{len(removed)} objects of uncommitted snapshots removed")
+            return
+        result = Runner(lakehouse, say).bronze(source_of(settings))
+    _show([result], as_json=as_json)
+
+
+@click.command()
+@_full
+@json_option
+def silver(full: bool, as_json: bool) -> None:
+    """Clean what changed since the last snapshot into the silver tables (357 or 468)."""
+    say = reporter()
+    with opened(say, with_source=False) as (_, lakehouse):
+        result = Runner(lakehouse, say).silver(full=full)
+    _show([result], as_json=as_json)
+
+
+@click.command()
+@json_option
+def gold(as_json: bool) -> None:
+    """Recompute the analyses of the customers and products that changed (579 or 680)."""
+    say = reporter()
+    with opened(say, with_source=False) as (_, lakehouse):
+        result = Runner(lakehouse, say).gold()
+    _show([result], as_json=as_json)
+
+
+@click.command()
+@json_option
+def demo(as_json: bool) -> None:
+    """Three looks at the sample shop in a lakehouse of its own, which is removed afterwards.
+
+    The first look fills the lakehouse; the second finds nothing new; the third, two months later, brings new orders,
+    and rows in quarantine heal by themselves.
+    """
+    say = reporter()
+    folder = Path(tempfile.mkdtemp(prefix="medallion-demo-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    lakehouse = open_embedded(folder)
+    runner = Runner(lakehouse, say)
+    shop = SampleShop()
+    looks = (("first look", shop), ("again, nothing new", shop), ("two months later", shop.two_months_later()))
+    found = []
+    for title, visit in looks:
+        say.say(f"--- {title}")
+        results = runner.run(visit)
+        quarantined = lakehouse.tables.count("silver.rejeitados")
+        found.append((title, results, quarantined))
+        if not as_json:
+            _print_results(results, title)
+            click.echo(f"in quarantine now: {quarantined} rows\n")
+    if as_json:
+        print_json(
+            [
+                {"look": title, "layers": [_document(result) for result in results], "in_quarantine": quarantined}
+                for title, results, quarantined in found
+            ]
+        )
+    else:
+        click.echo(
+            f"{len(snapshots.committed(lakehouse.bucket))} snapshots were kept in bronze. Your own: medallion run"
+        )
+    lakehouse.close()
+
+
+def _show(results: Sequence[LayerResult], *, as_json: bool) -> None:
+    """The end of a run: per layer the key in words and its counts, then where to look next."""
+    if as_json:
+        print_json({"layers": [_document(result) for result in results]})
+        return
+    _print_results(results)
+    click.echo("Where to look next:")
+    click.echo("  medallion show analise_clientes_pedidos   the analyses (also: analise_produtos, pedidos, ...)")
+    if any(result.counts.quarantined for result in results):
+        click.echo("  medallion show rejeitados                 rows in quarantine, with the reason")
+    click.echo("  medallion status                          what each run did")
+
+
+def _print_results(results: Sequence[LayerResult], title: str | None = None) -> None:
+    """One column a layer, so that it fits a narrow terminal."""
+    rows = [
+        ("key", *(str(int(result.key)) for result in results)),
+        ("meaning", *(result.key.meaning for result in results)),
+        *(
+            (f"rows {name}", *(f"{vars(result.counts)[name]:,}" for result in results))
+            for name in ("read", "written", "unchanged", "repeated", "quarantined")
+        ),
+        ("seconds", *(f"{result.seconds:.1f}" for result in results)),
+    ]
+    print_table([("", "left"), *((result.layer, "right") for result in results)], rows, title)
+
+
+def _document(result: LayerResult) -> dict[str, object]:
+    """A layer's result as ``--json`` prints it."""
+    return {
+        "layer": result.layer,
+        "key": int(result.key),
+        "meaning": result.key.meaning,
+        **{f"rows_{name}": value for name, value in vars(result.counts).items()},
+        "snapshot": result.snapshot,
+        "seconds": round(result.seconds, 3),
+        "details": result.details,
+    }

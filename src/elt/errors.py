@@ -1,0 +1,90 @@
+"""Every error the pipeline raises on purpose.
+
+    MedallionError
+    ├── ConfigurationError        a setting is missing or does not fit; raised before the first write
+    ├── SourceError               the source's data cannot be read as a table
+    ├── SnapshotError             a bronze snapshot is not what its manifest says
+    ├── AccountingError           rows in and rows out do not add up
+    ├── LeaseError                another run holds the lakehouse
+    └── LakehouseError            the lakehouse (or the source's server) answered with an error
+        ├── Unreachable           no answer: network, stopped server            (transient: tried again)
+        ├── Timeout               the server gave up on a long request          (the batch is halved)
+        ├── TooLarge              the server refused the request's size         (the batch is halved)
+        ├── Denied                key or role without the right
+        ├── Missing               table, column, schema, bucket or object that is not there
+        ├── Full                  no space left
+        └── Rejected              the data breaks a rule of the server          (halved down to the single row)
+
+An error says what happened, what was kept, and what to do next; the command line prints the three.
+"""
+
+
+class MedallionError(Exception):
+    """What happened, what was kept, and what to do next.
+
+    ``kept`` and ``next_step`` may be empty: whoever knows more (a layer, the runner) fills them in on the way up.
+    """
+
+    exit_code = 1
+
+    def __init__(self, what: str, *, kept: str = "", next_step: str = "") -> None:
+        super().__init__(what)
+        self.what = what
+        self.kept = kept
+        self.next_step = next_step
+
+
+class ConfigurationError(MedallionError):
+    """A setting is missing or does not fit. Nothing was read or written."""
+
+    exit_code = 2
+
+
+class SourceError(MedallionError):
+    """The source's data cannot be read as the table it should be."""
+
+
+class SnapshotError(MedallionError):
+    """A bronze snapshot is not what its manifest says."""
+
+
+class AccountingError(MedallionError):
+    """Rows read are not the sum of rows written, unchanged, repeated and quarantined."""
+
+
+class LeaseError(MedallionError):
+    """Another run holds the lakehouse."""
+
+    exit_code = 3
+
+
+class LakehouseError(MedallionError):
+    """A server or a disk answered with an error; the message holds its words."""
+
+
+class Unreachable(LakehouseError):
+    """No answer: network, stopped server. Worth another try."""
+
+
+class Timeout(LakehouseError):
+    """The server gave up on a request that took too long. Worth a smaller request."""
+
+
+class TooLarge(LakehouseError):
+    """The server refused the size of the request. Worth a smaller request."""
+
+
+class Denied(LakehouseError):
+    """The key or role has no right to do this."""
+
+
+class Missing(LakehouseError):
+    """A table, column, schema, bucket or object that is not there."""
+
+
+class Full(LakehouseError):
+    """No space left where the data goes."""
+
+
+class Rejected(LakehouseError):
+    """The data breaks a rule of the server (type, constraint, an object that exists already)."""

@@ -1,0 +1,1 @@
+"""Gold: analysis tables, recomputed where silver changed."""

@@ -1,0 +1,124 @@
+"""Gold: recompute the analyses of the customers and products that silver marked; 579 if nothing differs, else 680.
+
+By hand: ``python src/elt/gold/main.py``, ``python -m elt.gold`` or ``medallion gold``.
+"""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import pandas as pd
+import pyarrow as pa
+
+from elt.catalog import CLIENTES, PRODUTOS, Analysis, Table
+from elt.frames import empty_frame
+from elt.gold import analise_clientes_pedidos, analise_produtos
+from elt.keys import StatusKey
+from elt.lakehouse.ports import Lakehouse, Tables, Within
+from elt.ledger import Counts, LayerResult, Ledger
+from elt.progress import Reporter
+
+KEYS_AT_A_TIME = 2_000
+"""Customers or products recomputed together: with all their orders in pages, this bounds the memory."""
+
+READ_ROWS = 50_000
+"""Orders in memory at a time."""
+
+PENDING = "controle.pendencias"
+_PENDING_KEY = pa.schema([("chave", pa.string())])
+
+
+class Transform(Protocol):
+    """What a module of this package has: the analysis, the orders' columns it reads, and three pure functions."""
+
+    ANALYSIS: Analysis
+    ORDERS: pa.Schema
+
+    def partial(self, batch: pd.DataFrame) -> pd.DataFrame:
+        """Sum up a batch of orders."""
+
+    def combine(self, frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
+        """Join sums."""
+
+    def finish(self, summary: pd.DataFrame, clientes: pd.DataFrame, produtos: pd.DataFrame) -> pd.DataFrame:
+        """Make the analysis of the sums."""
+
+
+_CUSTOMERS: Transform = analise_clientes_pedidos
+_PRODUCTS: Transform = analise_produtos
+TRANSFORMS = (_CUSTOMERS, _PRODUCTS)
+
+
+def run(lakehouse: Lakehouse, ledger: Ledger, reporter: Reporter) -> LayerResult:
+    """Recompute what is pending. Rows read are the customers and products recomputed; written are those that differ."""
+    tables = lakehouse.tables
+    with ledger.execution("gold") as execution:
+        counts, details = Counts(), dict[str, object]()
+        for transform in TRANSFORMS:
+            found = _recompute(transform, tables, ledger, reporter)
+            details[transform.ANALYSIS.name] = vars(found)
+            counts += found
+        key = StatusKey.GOLD_WRITTEN if counts.written else StatusKey.GOLD_NOTHING_NEW
+        result = LayerResult("gold", key, counts.check("gold"), ledger.last_applied(), details)
+        execution.close(result)
+        return result
+
+
+def _recompute(transform: Transform, tables: Tables, ledger: Ledger, reporter: Reporter) -> Counts:
+    """Recompute the pending keys of one analysis: write what differs, remove what has no orders any more.
+
+    A key stays pending until its row is written, so a killed run is taken up where it stopped. A key that changes while
+    it is computed stays pending too.
+    """
+    analysis = transform.ANALYSIS
+    mine = Within("analise", [analysis.name])
+    counts = Counts()
+    with reporter.task(f"gold {analysis.name}", tables.count(PENDING, mine)) as task:
+        for page in tables.pages(PENDING, _PENDING_KEY, key="chave", size=KEYS_AT_A_TIME, within=mine):
+            keys = page["chave"].to_list()
+            tables.call("controle.reservar", p_analise=analysis.name, p_chaves=keys)
+            rows = _compute(transform, tables, keys)
+            ledger.still_mine()
+            written = tables.upsert(analysis.gold, rows, key=analysis.key)
+            without_orders = sorted(set(keys).difference(rows[analysis.key]))
+            removed = tables.delete(analysis.gold, Within(analysis.key, without_orders)) if without_orders else 0
+            tables.call("controle.concluir", p_analise=analysis.name, p_chaves=keys)
+            changed = written.inserted + written.updated + removed
+            counts += Counts(read=len(keys), written=changed, unchanged=len(keys) - changed)
+            task.advance(len(keys))
+    return counts
+
+
+def _compute(transform: Transform, tables: Tables, keys: list[str]) -> pd.DataFrame:
+    """The analysis' rows of these keys, from all their orders."""
+    summary: pd.DataFrame | None = None
+    orders = Within(transform.ANALYSIS.key, keys)
+    for page in tables.pages("silver.pedidos", transform.ORDERS, key="id", size=READ_ROWS, within=orders):
+        part = transform.partial(page)
+        summary = part if summary is None else transform.combine([summary, part])
+    if summary is None:
+        return empty_frame(transform.ANALYSIS.schema)
+    return transform.finish(summary, _named(tables, CLIENTES, summary), _named(tables, PRODUTOS, summary))
+
+
+def _named(tables: Tables, parent: Table, summary: pd.DataFrame) -> pd.DataFrame:
+    """The silver rows of the parent that the summary names."""
+    schema = parent.silver_schema
+    keys = summary[parent.key.name].drop_duplicates().to_list() if parent.key.name in summary else []
+    pages = [
+        page
+        for start in range(0, len(keys), KEYS_AT_A_TIME)
+        for page in tables.pages(
+            parent.silver,
+            schema,
+            key="id",
+            size=KEYS_AT_A_TIME,
+            within=Within("id", keys[start : start + KEYS_AT_A_TIME]),
+        )
+    ]
+    return pd.concat([empty_frame(schema), *pages])
+
+
+if __name__ == "__main__":
+    import runpy
+
+    runpy.run_module("elt.gold", run_name="__main__")

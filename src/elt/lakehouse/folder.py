@@ -1,0 +1,70 @@
+"""A folder as the bucket of the embedded lakehouse."""
+
+import errno
+import os
+import uuid
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from elt.errors import Denied, Full, LakehouseError, Missing, Rejected
+
+
+class FolderBucket:
+    """Objects as files under one folder. A file appears under its name only once it is whole and on the disk."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def put(self, path: str, content: Path | bytes) -> None:  # noqa: D102 - see the port
+        target = self.root / path
+        partial = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
+        with _translated(path):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                with partial.open("wb") as file:
+                    file.write(content if isinstance(content, bytes) else content.read_bytes())
+                    file.flush()
+                    os.fsync(file.fileno())
+                os.link(partial, target)  # fails if the object exists, where a rename would replace it
+            finally:
+                partial.unlink(missing_ok=True)
+
+    def get(self, path: str) -> bytes:  # noqa: D102
+        with _translated(path):
+            return (self.root / path).read_bytes()
+
+    def list(self, prefix: str = "") -> list[str]:  # noqa: D102
+        if not self.root.exists():
+            return []
+        found = (file for file in self.root.rglob("*") if file.is_file() and not file.name.startswith("."))
+        return sorted(path for file in found if (path := file.relative_to(self.root).as_posix()).startswith(prefix))
+
+    def delete(self, paths: Sequence[str]) -> None:  # noqa: D102
+        for path in paths:
+            with _translated(path):
+                (self.root / path).unlink(missing_ok=True)
+            folder = (self.root / path).parent
+            while folder != self.root and folder.is_dir() and not any(folder.iterdir()):
+                folder.rmdir()
+                folder = folder.parent
+
+
+@contextmanager
+def _translated(path: str) -> Iterator[None]:
+    """The operating system's errors as ours, naming the object."""
+    try:
+        yield
+    except FileExistsError as error:
+        raise Rejected(f"the object {path} exists already; objects are never overwritten") from error
+    except FileNotFoundError as error:
+        raise Missing(f"there is no object {path} in the bucket") from error
+    except PermissionError as error:
+        raise Denied(f"no permission for the object {path}: {error.strerror}") from error
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise Full(
+                f"no space left for the object {path}: {error.strerror}",
+                next_step="free some space on that disk, then run the same command again",
+            ) from error
+        raise LakehouseError(f"the object {path}: {error.strerror}") from error

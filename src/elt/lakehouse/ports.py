@@ -1,0 +1,93 @@
+"""The two ports through which the layers reach the lakehouse: ``Tables`` (relational) and ``Bucket`` (objects).
+
+Adapters raise ``elt.errors.LakehouseError`` and its kinds, with the server's words in them.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import pandas as pd
+import pyarrow as pa
+
+
+@dataclass(frozen=True)
+class Within:
+    """A filter: rows whose ``column`` is one of ``values``."""
+
+    column: str
+    values: Sequence[str]
+
+
+@dataclass(frozen=True)
+class Written:
+    """What one upsert did, in rows. ``unchanged`` rows were in the table already, equal in every column."""
+
+    inserted: int = 0
+    updated: int = 0
+    unchanged: int = 0
+
+    def __add__(self, other: "Written") -> "Written":
+        return Written(self.inserted + other.inserted, self.updated + other.updated, self.unchanged + other.unchanged)
+
+
+class Tables(Protocol):
+    """Tables of the schemas ``silver``, ``gold`` and ``controle``, named with their schema: ``silver.pedidos``."""
+
+    def pages(
+        self, table: str, schema: pa.Schema, *, key: str, size: int, within: Within | None = None
+    ) -> Iterator[pd.DataFrame]:
+        """The rows in the order of ``key`` (unique among them), at most ``size`` in memory at a time.
+
+        The frames have the columns of ``schema``, as pandas ``ArrowDtype``. A row that changes while it is read comes
+        once, in its old or its new state.
+        """
+
+    def upsert(self, table: str, rows: pd.DataFrame, *, key: str) -> Written:
+        """Write the rows in one transaction: new keys are inserted, known keys updated where a column differs.
+
+        Columns of the table that ``rows`` lacks keep their value, or take their default. At most
+        ``catalog.WRITE_ROWS`` rows; no key twice.
+        """
+
+    def delete(self, table: str, *within: Within, unless: Within | None = None) -> int:
+        """Delete the rows that match every filter of ``within`` and not ``unless``; answers how many there were."""
+
+    def count(self, table: str, within: Within | None = None) -> int:
+        """The exact number of rows."""
+
+    def call(self, function: str, **arguments: object) -> object:
+        """Call an SQL function by name with named arguments; answers its scalar result. Safe from any thread."""
+
+    def close(self) -> None:
+        """Give back the connection."""
+
+
+class Bucket(Protocol):
+    """Objects by path, written once and never changed."""
+
+    def put(self, path: str, content: Path | bytes) -> None:
+        """Store an object, whole or not at all. ``Rejected`` if the path exists, ``Full`` if there is no space."""
+
+    def get(self, path: str) -> bytes:
+        """The object's bytes. ``Missing`` if it is not there."""
+
+    def list(self, prefix: str = "") -> list[str]:
+        """The paths of all objects that begin with ``prefix``, sorted."""
+
+    def delete(self, paths: Sequence[str]) -> None:
+        """Delete the objects; one that is gone already is no error."""
+
+
+@dataclass(frozen=True)
+class Lakehouse:
+    """Where the data goes: tables, bucket, and how to say where that is (no secrets in it)."""
+
+    tables: Tables
+    bucket: Bucket
+    description: str
+
+    def close(self) -> None:
+        """Give back what is open."""
+        self.tables.close()

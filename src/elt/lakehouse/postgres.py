@@ -1,0 +1,182 @@
+"""``Tables`` over a direct PostgreSQL connection: COPY into a staging table and one merge per batch; COPY out."""
+
+import json
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from functools import partial
+from typing import TypeVar
+
+import pandas as pd
+import psycopg
+import pyarrow as pa
+from psycopg import sql
+from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
+
+from elt.errors import Unreachable
+from elt.frames import to_frame
+from elt.lakehouse.ports import Within, Written
+from elt.postgres import connect, copy_in, copy_out, translated_errors
+
+T = TypeVar("T")
+
+TRIES = 4
+"""Tries of one operation when the server does not answer; every one of them can be repeated without harm."""
+
+
+class PostgresTables:
+    """One connection, opened at the first use and again after it breaks, used by one thread at a time."""
+
+    def __init__(self, url: str, *, setting: str = "LAKEHOUSE_DB_URL", wait_seconds: float = 1.0) -> None:
+        self._url = url
+        self._setting = setting
+        self._wait_seconds = wait_seconds
+        self._connection: psycopg.Connection | None = None
+        self._lock = threading.RLock()
+        self._staged: set[tuple[str, tuple[str, ...]]] = set()
+
+    def pages(  # noqa: D102 - see the port
+        self, table: str, schema: pa.Schema, *, key: str, size: int, within: Within | None = None
+    ) -> Iterator[pd.DataFrame]:
+        columns = sql.SQL(", ").join(map(sql.Identifier, schema.names))
+        last: str | None = None
+        while True:
+            conditions = [*([_condition(within)] if within else [])]
+            if last is not None:
+                conditions.append(sql.SQL("{} > {}").format(sql.Identifier(key), sql.Literal(last)))
+            query = sql.SQL("select {} from {} {} order by {} limit {}").format(
+                columns, _name(table), _where(conditions), sql.Identifier(key), sql.Literal(size)
+            )
+            page = self._try(f"reading {table}", partial(_read, query=query, schema=schema, rows=size))
+            if not page:
+                return
+            frame = to_frame(page[0])
+            last = str(frame[key].iloc[-1])
+            yield frame
+            if len(frame) < size:
+                return
+
+    def upsert(self, table: str, rows: pd.DataFrame, *, key: str) -> Written:  # noqa: D102
+        if rows.empty:
+            return Written()
+        data = pa.Table.from_pandas(rows, preserve_index=False)
+        inserted, updated = self._try(f"writing {table}", lambda c: self._merge(c, table, data, key))
+        return Written(inserted, updated, len(rows) - inserted - updated)
+
+    def _merge(self, connection: psycopg.Connection, table: str, data: pa.Table, key: str) -> tuple[int, int]:
+        """COPY into a staging table, then one merge; both in one transaction."""
+        columns = list(data.schema.names)
+        staging = sql.Identifier(f"staging_{table.replace('.', '_')}")
+        others = [name for name in columns if name != key]
+        if (table, tuple(columns)) not in self._staged:
+            connection.execute(sql.SQL("drop table if exists {}").format(staging))
+            connection.execute(
+                sql.SQL("create temporary table {} on commit delete rows as select {} from {} with no data").format(
+                    staging, _identifiers(columns), _name(table)
+                )
+            )
+            self._staged.add((table, tuple(columns)))
+        merge = sql.SQL(
+            """
+            with merged as (
+              insert into {table} as target ({columns}) select {columns} from {staging} order by {key}
+              on conflict ({key}) do update set {assignments}
+              where ({targets}) is distinct from ({excluded})
+              returning (xmax = 0) as inserted
+            )
+            select count(*) filter (where inserted), count(*) filter (where not inserted) from merged
+            """
+        ).format(
+            table=_name(table),
+            columns=_identifiers(columns),
+            staging=staging,
+            key=sql.Identifier(key),
+            assignments=sql.SQL(", ").join(
+                sql.SQL("{0} = excluded.{0}").format(sql.Identifier(name)) for name in others
+            ),
+            targets=sql.SQL(", ").join(sql.Identifier("target", name) for name in others),
+            excluded=sql.SQL(", ").join(sql.Identifier("excluded", name) for name in others),
+        )
+        with connection.transaction(), connection.cursor() as cursor:
+            copy_in(cursor, staging, columns, data)
+            row = cursor.execute(merge).fetchone()
+        assert row is not None  # noqa: S101 - an aggregate always answers one row
+        return int(row[0]), int(row[1])
+
+    def delete(self, table: str, *within: Within, unless: Within | None = None) -> int:  # noqa: D102
+        conditions = [_condition(filter_) for filter_ in within]
+        if unless:
+            conditions.append(sql.SQL("not {}").format(_condition(unless)))
+        statement = sql.SQL("delete from {} {}").format(_name(table), _where(conditions))
+        return self._try(f"deleting from {table}", lambda c: c.execute(statement).rowcount)
+
+    def count(self, table: str, within: Within | None = None) -> int:  # noqa: D102
+        query = sql.SQL("select count(*) from {} {}").format(
+            _name(table), _where([_condition(within)] if within else [])
+        )
+        row = self._try(f"counting {table}", lambda c: c.execute(query).fetchone())
+        return int(row[0]) if row else 0
+
+    def call(self, function: str, **arguments: object) -> object:  # noqa: D102
+        named = sql.SQL(", ").join(
+            sql.SQL("{} => {}").format(sql.Identifier(name), sql.Literal(_literal(value)))
+            for name, value in arguments.items()
+        )
+        query = sql.SQL("select {}({})").format(_name(function), named)
+        row = self._try(f"calling {function}", lambda c: c.execute(query).fetchone())
+        return row[0] if row else None
+
+    def close(self) -> None:  # noqa: D102
+        with self._lock:
+            if self._connection is not None:
+                with suppress(psycopg.Error):
+                    self._connection.close()
+            self._connection = None
+
+    def _try(self, doing: str, operation: Callable[[psycopg.Connection], T]) -> T:
+        """The operation's result; a server that does not answer is asked again, with growing pauses."""
+        for attempt in Retrying(
+            retry=retry_if_exception_type(Unreachable),
+            stop=stop_after_attempt(TRIES),
+            wait=wait_random_exponential(multiplier=self._wait_seconds, max=10),
+            reraise=True,
+        ):
+            with attempt, self._lock:
+                connection = self._connected()
+                try:
+                    with translated_errors(doing):
+                        return operation(connection)
+                except Unreachable:
+                    self.close()
+                    raise
+        raise AssertionError("unreachable")  # pragma: no cover - reraise=True leaves the loop by return or raise
+
+    def _connected(self) -> psycopg.Connection:
+        if self._connection is None or self._connection.closed:
+            self._connection = connect(self._url, setting=self._setting)
+            self._staged = set()
+        return self._connection
+
+
+def _read(connection: psycopg.Connection, query: sql.Composed, schema: pa.Schema, rows: int) -> list[pa.Table]:
+    return list(copy_out(connection, query, schema, rows))
+
+
+def _name(table: str) -> sql.Identifier:
+    return sql.Identifier(*table.split("."))
+
+
+def _identifiers(names: Sequence[str]) -> sql.Composed:
+    return sql.SQL(", ").join(map(sql.Identifier, names))
+
+
+def _condition(within: Within) -> sql.Composed:
+    return sql.SQL("{} = any ({})").format(sql.Identifier(within.column), sql.Literal(list(within.values)))
+
+
+def _where(conditions: Sequence[sql.Composable]) -> sql.Composable:
+    return sql.SQL("where ") + sql.SQL(" and ").join(conditions) if conditions else sql.SQL("")
+
+
+def _literal(value: object) -> object:
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, dict) else value

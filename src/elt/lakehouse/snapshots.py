@@ -1,0 +1,146 @@
+"""Bronze snapshots in a bucket: ``AAAA/MM/<UTC timestamp>/<table>/part-00000.parquet`` and, last, ``_manifest.json``.
+
+The manifest commits its snapshot: parts without one are the leftovers of a run that died. Every value is text, as the
+source printed it, or NULL; the manifest keeps the source's own column types.
+"""
+
+import hashlib
+import io
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from elt.catalog import BROKEN_LINE
+from elt.errors import Missing, SnapshotError
+from elt.lakehouse.ports import Bucket
+
+FORMAT = 1
+MANIFEST = "_manifest.json"
+_TIMESTAMP = "%Y%m%dT%H%M%S.%fZ"
+
+
+class Part(BaseModel):
+    """One Parquet object: where it is, and what it must hold."""
+
+    model_config = ConfigDict(frozen=True)
+
+    path: str
+    rows: int
+    bytes: int
+    sha256: str
+
+
+class TableSnapshot(BaseModel):
+    """One table of a snapshot. ``columns``: the source's columns and their types. Parts may lie in older folders."""
+
+    model_config = ConfigDict(frozen=True)
+
+    rows: int
+    columns: dict[str, str]
+    fingerprint: str
+    parts: tuple[Part, ...]
+
+
+class Manifest(BaseModel):
+    """What a snapshot holds. ``snapshot`` is its folder, and orders snapshots by time."""
+
+    model_config = ConfigDict(frozen=True)
+
+    format: int
+    snapshot: str
+    run: str
+    created_at: datetime
+    source: str
+    tables: dict[str, TableSnapshot]
+
+
+def new_snapshot_id(previous: str | None, now: datetime) -> str:
+    """A folder name for a snapshot made ``now``, after ``previous`` even if the clock went back in between."""
+    moment = now.astimezone(UTC)
+    if previous is not None:
+        last = datetime.strptime(previous.rsplit("/", 1)[-1], _TIMESTAMP).replace(tzinfo=UTC)
+        moment = max(moment, last + timedelta(microseconds=1))
+    return f"{moment:%Y/%m}/{moment.strftime(_TIMESTAMP)}"
+
+
+def committed(bucket: Bucket) -> list[str]:
+    """The snapshots that have a manifest, oldest first."""
+    return [path.removesuffix(f"/{MANIFEST}") for path in bucket.list() if path.endswith(f"/{MANIFEST}")]
+
+
+def leftovers(bucket: Bucket) -> list[str]:
+    """Objects of snapshots that were never committed."""
+    objects = bucket.list()
+    folders = {path.removesuffix(MANIFEST) for path in objects if path.endswith(f"/{MANIFEST}")}
+    return [path for path in objects if not any(path.startswith(folder) for folder in folders)]
+
+
+def read_manifest(bucket: Bucket, snapshot: str) -> Manifest:
+    """The snapshot's manifest. ``SnapshotError`` if it is not one this version reads."""
+    path = f"{snapshot}/{MANIFEST}"
+    try:
+        manifest = Manifest.model_validate_json(bucket.get(path))
+    except ValidationError as error:
+        problem = error.errors()[0]
+        where = ".".join(map(str, problem["loc"])) or "the whole"
+        raise SnapshotError(
+            f"the manifest {path} is not readable: {where}: {problem['msg']}",
+            next_step="restore that object from a copy, or remove its folder to do without the snapshot",
+        ) from None
+    if manifest.format != FORMAT:
+        raise SnapshotError(
+            f"the manifest {path} has format {manifest.format}; this version reads {FORMAT}",
+            next_step="run the version of the program that wrote it, or a newer one",
+        )
+    return manifest
+
+
+def write_manifest(bucket: Bucket, manifest: Manifest) -> None:
+    """Commit a snapshot whose parts are all stored."""
+    content = manifest.model_dump_json(indent=2).encode()
+    bucket.put(f"{manifest.snapshot}/{MANIFEST}", content)
+
+
+def read_rows(bucket: Bucket, table: TableSnapshot, columns: Sequence[str], rows: int) -> Iterator[pa.Table]:
+    """The table's rows in the order of the snapshot, ``rows`` at a time: only ``columns``, all text.
+
+    Each part is checked against its manifest before a row of it is used. ``columns`` that a part does not have come as
+    NULL.
+    """
+    for part in table.parts:
+        file = pq.ParquetFile(io.BytesIO(checked(bucket, part)))
+        if file.metadata.num_rows != part.rows:
+            raise _lies(part, f"it has {file.metadata.num_rows} rows, its manifest says {part.rows}")
+        present = [name for name in columns if name in file.schema_arrow.names]
+        schema = pa.schema([(name, pa.string()) for name in columns])
+        for batch in file.iter_batches(batch_size=rows, columns=present):
+            found = pa.Table.from_batches([batch])
+            arrays = [found[name] if name in present else pa.nulls(len(found), pa.string()) for name in columns]
+            yield pa.table(arrays, schema=schema)
+
+
+def checked(bucket: Bucket, part: Part) -> bytes:
+    """The part's bytes, if they are those the manifest promised."""
+    try:
+        content = bucket.get(part.path)
+    except Missing:
+        raise _lies(part, "it is not in the bucket") from None
+    digest = hashlib.sha256(content).hexdigest()
+    if digest != part.sha256:
+        raise _lies(part, f"its sha256 is {digest}, its manifest says {part.sha256}")
+    return content
+
+
+def _lies(part: Part, why: str) -> SnapshotError:
+    return SnapshotError(
+        f"the bronze object {part.path} is not what its manifest says: {why}",
+        next_step="restore that object from a copy, or remove the snapshot's folder and run again",
+    )
+
+
+def bronze_columns(table: TableSnapshot) -> tuple[str, ...]:
+    """The source's columns in a snapshot, and the one that keeps broken lines."""
+    return (*table.columns, BROKEN_LINE)

@@ -1,0 +1,71 @@
+"""From a silver row back to the run that wrote it and the bronze object it came from."""
+
+from datetime import datetime
+
+import pyarrow as pa
+
+from elt.catalog import BROKEN_LINE, REJEITADOS, Table
+from elt.errors import Missing
+from elt.lakehouse import snapshots
+from elt.lakehouse.ports import Lakehouse, Within
+from elt.ledger import recent
+from elt.silver.clean import read_column
+
+
+def trace_row(lakehouse: Lakehouse, table: Table, key: str) -> dict[str, object]:
+    """The row, ``run``, ``snapshot``, ``object`` and ``source_row`` of a key; for a row in quarantine its ``motivo``.
+
+    The run is the one whose time holds the row's ``data_ingestao``, by the database's clock. ``Missing`` if neither
+    silver nor the quarantine knows the key.
+    """
+    schema = table.silver_schema.append(pa.field("data_ingestao", pa.string()))
+    row = _first(lakehouse, table.silver, schema, Within("id", [key]))
+    if row is not None:
+        run = _run_at(lakehouse, datetime.fromisoformat(str(row["data_ingestao"])))
+        found: dict[str, object] = {"row": row, "run": run["execucao"] if run else None}
+        snapshot = str(run["snapshot"]) if run else None
+    else:
+        refused = _first(lakehouse, "silver.rejeitados", REJEITADOS, Within("chave", [key]), table.name)
+        if refused is None:
+            raise Missing(
+                f"neither {table.silver} nor the quarantine has the key '{key}'",
+                next_step="look for it in the source, or in an older snapshot of the bucket",
+            )
+        snapshot = str(refused["snapshot"])
+        found = {"row": None, "motivo": refused["motivo"]}
+    return {**found, "snapshot": snapshot, **(_in_bronze(lakehouse, table, key, snapshot) if snapshot else {})}
+
+
+def _first(
+    lakehouse: Lakehouse, name: str, schema: pa.Schema, within: Within, table: str | None = None
+) -> dict[str, object] | None:
+    for page in lakehouse.tables.pages(name, schema, key="id", size=1_000, within=within):
+        if table is not None:
+            page = page[page["tabela"] == table]
+        for row in page.astype(object).where(page.notna(), None).to_dict("records"):
+            return {str(column): value for column, value in row.items()}
+    return None
+
+
+def _run_at(lakehouse: Lakehouse, moment: datetime) -> dict[str, object] | None:
+    """The silver run that was at work at that moment; one that was killed has no end."""
+    for run in recent(lakehouse.tables):  # newest first
+        started, ended = run["iniciada_em"], run["terminada_em"]
+        if run["camada"] == "silver" and datetime.fromisoformat(str(started)) <= moment:
+            return run if ended is None or moment <= datetime.fromisoformat(str(ended)) else None
+    return None
+
+
+def _in_bronze(lakehouse: Lakehouse, table: Table, key: str, snapshot: str) -> dict[str, object]:
+    """The object that holds the key, and the row as it stands there."""
+    stored = snapshots.read_manifest(lakehouse.bucket, snapshot).tables[table.name]
+    names = [table.source_name(name, list(stored.columns)) or name for name in (*table.column_names, BROKEN_LINE)]
+    for part in stored.parts:
+        single = stored.model_copy(update={"parts": (part,)})
+        for batch in snapshots.read_rows(lakehouse.bucket, single, names, 50_000):
+            keys, _ = read_column(table.key, batch.column(0).combine_chunks())
+            for position, found in enumerate(keys.to_pylist()):
+                if found == key:
+                    source_row = {name: batch.column(name)[position].as_py() for name in names[:-1]}
+                    return {"object": part.path, "source_row": source_row}
+    return {"object": None, "source_row": None}

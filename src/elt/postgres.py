@@ -1,0 +1,114 @@
+"""PostgreSQL as bulk data: Arrow tables in and out through COPY, and its errors as ours.
+
+Shared by the direct lakehouse and the PostgreSQL source; no other module speaks to psycopg.
+"""
+
+import io
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import psycopg
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv as pcsv
+from psycopg import sql
+
+from elt.errors import Denied, Full, LakehouseError, Missing, Rejected, Timeout, Unreachable
+
+CONNECT_SECONDS = 10
+
+
+def connect(url: str, *, setting: str) -> psycopg.Connection:
+    """A connection in autocommit mode. ``setting`` is the variable to name when it fails; the URL is a secret."""
+    try:
+        return psycopg.connect(url, autocommit=True, connect_timeout=CONNECT_SECONDS)
+    except psycopg.OperationalError as error:
+        words = " ".join(str(error).split())
+        kind = Denied if "authentication failed" in words else Unreachable
+        raise kind(
+            f"cannot connect to the PostgreSQL of {setting}: {words}",
+            next_step=f"check the host, port, user and password in {setting}",
+        ) from None  # psycopg's traceback would show the URL
+    except psycopg.Error as error:
+        raise LakehouseError(f"{setting} is not a PostgreSQL URL: {type(error).__name__}") from None
+
+
+def read_schema(schema: pa.Schema) -> pcsv.ConvertOptions:
+    """How CSV from COPY becomes Arrow: an empty field is NULL, an empty text comes as ``""``."""
+    return pcsv.ConvertOptions(
+        column_types=schema, strings_can_be_null=True, null_values=[""], quoted_strings_can_be_null=False
+    )
+
+
+def copy_out(connection: psycopg.Connection, query: sql.Composable, schema: pa.Schema, rows: int) -> Iterator[pa.Table]:
+    """The query's result as Arrow tables of at most ``rows`` rows, streamed: never the whole result in memory."""
+    statement = sql.SQL("copy ({}) to stdout (format csv)").format(query)
+    with connection.cursor() as cursor, cursor.copy(statement) as copy:
+        buffer: list[bytes] = []
+        for line in copy:  # PostgreSQL sends one message a row
+            buffer.append(bytes(line))
+            if len(buffer) == rows:
+                yield _parse(buffer, schema)
+                buffer = []
+        if buffer:
+            yield _parse(buffer, schema)
+
+
+def _parse(lines: list[bytes], schema: pa.Schema) -> pa.Table:
+    """Lines of COPY's CSV as one Arrow table."""
+    return pcsv.read_csv(
+        pa.BufferReader(b"".join(lines)),
+        read_options=pcsv.ReadOptions(column_names=schema.names, use_threads=False),
+        parse_options=pcsv.ParseOptions(newlines_in_values=True),
+        convert_options=read_schema(schema),
+    )
+
+
+def copy_in(cursor: psycopg.Cursor, target: sql.Composable, columns: Sequence[str], table: pa.Table) -> None:
+    """Append the Arrow table to ``target`` in one COPY."""
+    statement = sql.SQL("copy {} ({}) from stdin (format csv)").format(
+        target, sql.SQL(", ").join(map(sql.Identifier, columns))
+    )
+    sink = io.BytesIO()
+    pcsv.write_csv(_as_text(table.select(list(columns))), sink, pcsv.WriteOptions(include_header=False))
+    with cursor.copy(statement) as copy:
+        copy.write(sink.getbuffer())
+
+
+def _as_text(table: pa.Table) -> pa.Table:
+    """Decimals as text with two or more decimals and no idle zeros: 168.00, 5.899. Exact, as people write money."""
+    for position, field in enumerate(table.schema):
+        if pa.types.is_decimal(field.type):
+            text = table.column(position).cast(pa.string())
+            table = table.set_column(position, field.name, pc.replace_substring_regex(text, r"(\.\d\d\d*?)0+$", r"\1"))
+    return table
+
+
+@contextmanager
+def translated_errors(doing: str) -> Iterator[None]:
+    """Psycopg's errors as ours, with the server's words and what we were doing."""
+    try:
+        yield
+    except psycopg.Error as error:
+        raise translate(error, doing) from error
+
+
+def translate(error: psycopg.Error, doing: str) -> LakehouseError:
+    """The kind of error by SQLSTATE. Source: PostgreSQL's documentation, Appendix A."""
+    state = error.sqlstate or ""
+    words = error.diag.message_primary or " ".join(str(error).split()) or type(error).__name__
+    detail = f" ({error.diag.message_detail})" if error.diag.message_detail else ""
+    text = f"{doing}: {words}{detail}"
+    if state == "57014":
+        return Timeout(text, next_step="the server's statement timeout ended the request; raise it, or run again")
+    if state == "53100":
+        return Full(text, next_step="the database has no space left: free some, then run the same command again")
+    if state[:2] == "42" and state == "42501":
+        return Denied(text, next_step="grant the role the right that is missing, or use the postgres or service role")
+    if state in ("3F000", "42P01", "42703", "42883"):
+        return Missing(text, next_step="apply the migrations: medallion init")
+    if state[:2] in ("22", "23", "44", "P0") or state == "21000":
+        return Rejected(text)
+    if state[:2] in ("08", "53", "57", "58") or (not state and isinstance(error, psycopg.OperationalError)):
+        return Unreachable(text, next_step="start the database, then run the same command again: it goes on from there")
+    return LakehouseError(text)

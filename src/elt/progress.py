@@ -1,0 +1,103 @@
+"""What a person sees while a layer works: bars on a terminal, plain lines without one."""
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Protocol, TextIO
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+LINE_EVERY_SECONDS = 10.0
+
+
+class Task(Protocol):
+    """One piece of work whose progress is counted in rows or keys."""
+
+    def advance(self, amount: int) -> None:
+        """So many more are done."""
+
+
+class Reporter(Protocol):
+    """Where layers say what they do."""
+
+    def say(self, text: str) -> None:
+        """One line for the person who reads along."""
+
+    @contextmanager
+    def task(self, name: str, total: int | None) -> Iterator[Task]:
+        """A piece of work of ``total`` rows or keys, if known."""
+        yield  # type: ignore[misc]
+
+
+class TerminalReporter:
+    """Bars that stay while work goes on, and lines above them."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+
+    def say(self, text: str) -> None:  # noqa: D102
+        self._console.print(text, highlight=False, markup=False)
+
+    @contextmanager
+    def task(self, name: str, total: int | None) -> Iterator[Task]:  # noqa: D102
+        columns = (TextColumn("  {task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+        with Progress(*columns, console=self._console, transient=True) as progress:
+            identifier = progress.add_task(name, total=total)
+            yield _Bar(progress, identifier)
+
+
+class _Bar:
+    def __init__(self, progress: Progress, identifier: int) -> None:
+        self._progress = progress
+        self._identifier = identifier
+
+    def advance(self, amount: int) -> None:
+        self._progress.advance(self._identifier, amount)  # type: ignore[arg-type]
+
+
+class PlainReporter:
+    """A line now and then, each with the time, for logs and pipes."""
+
+    def __init__(self, stream: TextIO | None = None, every_seconds: float = LINE_EVERY_SECONDS) -> None:
+        self._stream = stream or sys.stderr
+        self._every_seconds = every_seconds
+
+    def say(self, text: str) -> None:  # noqa: D102
+        print(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}", file=self._stream, flush=True)
+
+    @contextmanager
+    def task(self, name: str, total: int | None) -> Iterator[Task]:  # noqa: D102
+        yield _Lines(self, name, total, self._every_seconds)
+
+
+class _Lines:
+    def __init__(self, reporter: PlainReporter, name: str, total: int | None, every_seconds: float) -> None:
+        self._reporter = reporter
+        self._name = name
+        self._total = total
+        self._every_seconds = every_seconds
+        self._done = 0
+        self._said_at = time.monotonic()
+
+    def advance(self, amount: int) -> None:
+        self._done += amount
+        if time.monotonic() - self._said_at >= self._every_seconds:
+            self._said_at = time.monotonic()
+            of = f" of {self._total:,}" if self._total is not None else ""
+            self._reporter.say(f"{self._name}: {self._done:,}{of}")
+
+
+class SilentReporter:
+    """Says nothing: for tests and for programs that only want the result."""
+
+    def say(self, text: str) -> None:  # noqa: D102
+        pass
+
+    @contextmanager
+    def task(self, name: str, total: int | None) -> Iterator[Task]:  # noqa: D102
+        yield self
+
+    def advance(self, amount: int) -> None:
+        """Nothing to show."""

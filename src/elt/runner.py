@@ -1,0 +1,89 @@
+"""One run: bronze, silver, gold, each going on only if the key of the one before says so."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from elt.bronze import main as bronze
+from elt.catalog import TABLES, Table
+from elt.gold import main as gold
+from elt.lakehouse import snapshots
+from elt.lakehouse.ports import Lakehouse
+from elt.ledger import LEASE_SECONDS, LayerResult, Ledger, lease
+from elt.progress import Reporter
+from elt.silver import main as silver
+from elt.sources.port import Source
+
+
+class Runner:
+    """The layers over one source and one lakehouse, one run at a time: each method holds the lease while it works."""
+
+    def __init__(
+        self,
+        lakehouse: Lakehouse,
+        reporter: Reporter,
+        tables: tuple[Table, ...] = TABLES,
+        lease_seconds: int = LEASE_SECONDS,
+    ) -> None:
+        self._lakehouse = lakehouse
+        self._reporter = reporter
+        self._tables = tables
+        self._lease_seconds = lease_seconds
+
+    def run(self, source: Source, *, full: bool = False) -> list[LayerResult]:
+        """Bronze, then silver, then gold; the results of those that ran. ``full``: see ``silver``."""
+        with self._ledger() as ledger:
+            results = [self._bronze(source, ledger)]
+            if results[-1].key.goes_on or full:
+                results.append(self._silver(ledger, full=full))
+                if results[-1].key.goes_on:
+                    results.append(self._gold(ledger))
+            return results
+
+    def bronze(self, source: Source) -> LayerResult:
+        """Bronze alone."""
+        with self._ledger() as ledger:
+            return self._bronze(source, ledger)
+
+    def silver(self, *, full: bool = False) -> LayerResult:
+        """Silver alone. ``full``: apply the newest snapshot whole, not only what changed."""
+        with self._ledger() as ledger:
+            return self._silver(ledger, full=full)
+
+    def gold(self) -> LayerResult:
+        """Gold alone."""
+        with self._ledger() as ledger:
+            return self._gold(ledger)
+
+    def sweep(self) -> list[str]:
+        """Remove what dead runs left in the bucket; answers the paths. Safe: no other run can be at work."""
+        with self._ledger():
+            left = snapshots.leftovers(self._lakehouse.bucket)
+            self._lakehouse.bucket.delete(left)
+            return left
+
+    @contextmanager
+    def _ledger(self) -> Iterator[Ledger]:
+        tables = self._lakehouse.tables
+        with lease(tables, self._lease_seconds) as lost:
+            yield Ledger(tables, lost)
+
+    def _bronze(self, source: Source, ledger: Ledger) -> LayerResult:
+        return _timed(lambda: bronze.run(source, self._lakehouse, ledger, self._reporter, self._tables), self._reporter)
+
+    def _silver(self, ledger: Ledger, *, full: bool) -> LayerResult:
+        return _timed(
+            lambda: silver.run(self._lakehouse, ledger, self._reporter, self._tables, full=full), self._reporter
+        )
+
+    def _gold(self, ledger: Ledger) -> LayerResult:
+        return _timed(lambda: gold.run(self._lakehouse, ledger, self._reporter), self._reporter)
+
+
+def _timed(layer: Callable[[], LayerResult], reporter: Reporter) -> LayerResult:
+    """The layer's result with its wall time, said as one line."""
+    started = time.monotonic()
+    result = layer()
+    result = LayerResult(**{**vars(result), "seconds": time.monotonic() - started})
+    reporter.say(f"{result.layer}: {int(result.key)} - {result.key.meaning}")
+    return result

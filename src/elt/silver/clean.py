@@ -1,0 +1,153 @@
+"""Cleaning as the catalog declares it: pure functions of frames.
+
+A *batch* is a frame of raw rows: the catalog's source columns and ``BROKEN_LINE``, all text (Arrow strings), NULL for
+missing. Its index identifies the rows, and every frame made from it keeps that index.
+"""
+
+import hashlib
+import json
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from elt.catalog import BROKEN_LINE, REJEITADOS, VALORES_REJEITADOS, Column, Table
+from elt.frames import to_frame
+from elt.rules import Unreadable
+
+TEXT = pd.ArrowDtype(pa.string())
+
+
+@dataclass(frozen=True)
+class Cleaned:
+    """What became of a batch. Every row of it is in ``rows`` or in ``rejected``, never in both.
+
+    ``rows``: the silver table's columns, typed. ``rejected``: ``chave`` (NULL if unreadable) and ``motivo`` of the rows
+    refused. ``values``: ``chave``, ``coluna``, ``valor`` and ``motivo`` of the values that became NULL in ``rows``.
+    """
+
+    rows: pd.DataFrame
+    rejected: pd.DataFrame
+    values: pd.DataFrame
+
+
+def clean(
+    table: Table,
+    batch: pd.DataFrame,
+    numbers: frozenset[str] = frozenset(),
+    refused: Mapping[Hashable, str] | None = None,
+) -> Cleaned:
+    """Read every column of the batch by its rule.
+
+    ``numbers``: source columns whose type is a number. ``refused``: rows refused whatever they hold, with the reason.
+    """
+    read: dict[str, pa.Array] = {}
+    reasons: dict[Hashable, list[str]] = {label: [reason] for label, reason in (refused or {}).items()}
+    unreadable: list[tuple[Hashable, str, str, str]] = []
+    for label, line in batch[BROKEN_LINE].dropna().items():
+        reasons.setdefault(label, []).append(f"linha que não cabe no cabeçalho: {line}")
+    broken = batch[BROKEN_LINE].notna().to_numpy()
+    for column, name in zip(table.columns, table.silver_names, strict=True):
+        raw = pa.array(batch[column.name])
+        read[name], failed = read_column(column, raw, numeric=column.name in numbers)
+        if column.required:
+            blank = pc.and_(pc.is_null(read[name]), pc.is_null(failed)).to_numpy(zero_copy_only=False)
+            for label in batch.index[blank & ~broken]:
+                reasons.setdefault(label, []).append(f"{column.name}: em branco")
+        for position in pc.indices_nonzero(pc.is_valid(failed)).to_pylist():
+            label, reason = batch.index[position], f"{column.name}: {failed[position].as_py()}"
+            if column.required:
+                reasons.setdefault(label, []).append(reason)
+            else:
+                unreadable.append((label, column.name, raw[position].as_py(), reason))
+    frame = to_frame(pa.table(read, schema=table.silver_schema)).set_axis(batch.index)
+    rejected = refusals(frame["id"], {label: "; ".join(found) for label, found in reasons.items()})
+    kept = [entry for entry in unreadable if entry[0] not in reasons]
+    labels = [entry[0] for entry in kept]
+    values = pd.DataFrame(
+        {
+            "chave": frame["id"].reindex(labels),
+            "coluna": [entry[1] for entry in kept],
+            "valor": [visible(entry[2]) for entry in kept],
+            "motivo": [visible(entry[3]) for entry in kept],
+        },
+        index=labels,
+    )
+    return Cleaned(frame.drop(index=list(reasons)), rejected, values)
+
+
+def refusals(keys: pd.Series, reasons: Mapping[Hashable, str]) -> pd.DataFrame:
+    """``chave`` and ``motivo`` for the rows (labels) that have a reason. ``keys`` are the clean keys of the batch."""
+    return pd.DataFrame(
+        {"chave": keys.reindex(list(reasons)), "motivo": pd.Series(reasons, dtype=TEXT)}, index=list(reasons)
+    )
+
+
+def read_column(column: Column, raw: pa.Array, *, numeric: bool = False) -> tuple[pa.Array, pa.Array]:
+    """The column's values (its rule's Arrow type) and, where a value cannot be read, the reason (else NULL).
+
+    Each distinct value is read once. Blank is NULL in both.
+    """
+    trimmed = trim(raw).dictionary_encode()
+    values: list[object] = []
+    reasons: list[str | None] = []
+    for text in trimmed.dictionary.to_pylist():
+        try:
+            values.append(column.rule.read(Decimal(text) if numeric else text))
+            reasons.append(None)
+        except Unreadable as unreadable:
+            values.append(None)
+            reasons.append(str(unreadable))
+        except ArithmeticError:
+            values.append(None)
+            reasons.append(f"não é um número: '{text[:60]}'")
+    return (
+        pa.array(values, column.rule.arrow_type).take(trimmed.indices),
+        pa.array(reasons, pa.string()).take(trimmed.indices),
+    )
+
+
+def trim(raw: pa.Array) -> pa.Array:
+    """Text without outer white space; blank is NULL."""
+    trimmed = pc.utf8_trim_whitespace(raw.cast(pa.string()))
+    return pc.if_else(pc.equal(trimmed, ""), pa.scalar(None, pa.string()), trimmed)
+
+
+def visible(text: str) -> str:
+    """Text that PostgreSQL can hold: the character NUL is shown as ``␀``."""
+    return text.replace("\x00", "␀")
+
+
+def quarantine_rows(table: Table, batch: pd.DataFrame, rejected: pd.DataFrame, snapshot: str) -> pd.DataFrame:
+    """``silver.rejeitados`` for the rejected rows of a batch, each with its row as the source had it."""
+    raw = batch.loc[rejected.index]
+    entries = []
+    for chave, motivo, line in zip(rejected["chave"], rejected["motivo"], raw.to_dict("records"), strict=True):
+        row = {str(name): None if pd.isna(value) else visible(str(value)) for name, value in line.items()}
+        if row[BROKEN_LINE] is None:
+            del row[BROKEN_LINE]
+        linha = json.dumps(row, ensure_ascii=False, sort_keys=True)
+        key = None if pd.isna(chave) else str(chave)
+        entries.append((_identifier(table.name, key or "", linha), table.name, key, visible(motivo), linha, snapshot))
+    return _frame(entries, REJEITADOS)
+
+
+def value_rows(table: Table, values: pd.DataFrame, snapshot: str) -> pd.DataFrame:
+    """``silver.valores_rejeitados`` for the values that became NULL."""
+    entries = [
+        (_identifier(table.name, chave, coluna), table.name, chave, coluna, valor, motivo, snapshot)
+        for chave, coluna, valor, motivo in values.itertuples(index=False)
+    ]
+    return _frame(entries, VALORES_REJEITADOS)
+
+
+def _identifier(*parts: str) -> str:
+    return hashlib.md5("\x1f".join(parts).encode(), usedforsecurity=False).hexdigest()
+
+
+def _frame(entries: Sequence[tuple[str | None, ...]], schema: pa.Schema) -> pd.DataFrame:
+    arrays = [pa.array([entry[position] for entry in entries], pa.string()) for position in range(len(schema))]
+    return to_frame(pa.table(arrays, schema=schema))

@@ -1,0 +1,129 @@
+"""Which rows of a snapshot silver has to work on, found without holding a table in memory.
+
+Rows are compared by fingerprints: 24 bytes a row of the new snapshot and 16 a row of the one before, whatever the order
+of either. The fingerprint of a row covers its whole text, so rows count as unchanged only if all of it is.
+"""
+
+from dataclasses import dataclass
+from enum import IntEnum
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from elt.catalog import BROKEN_LINE, Table
+from elt.silver.clean import read_column, trim
+
+Hashes = npt.NDArray[np.uint64]
+
+_FIRST, _SECOND = "medallion silver", "another 16 bytes"
+"""Keys of the hash function (pandas' SipHash takes 16 bytes)."""
+
+
+class Decision(IntEnum):
+    """What to do with one row of the snapshot."""
+
+    PROCESS = 0
+    UNCHANGED = 1
+    REPEATED = 2
+    CONFLICT = 3
+
+
+@dataclass(frozen=True)
+class Index:
+    """Fingerprints of rows in their order: of the key (128 bits in two halves) and of the row.
+
+    A row whose key is blank or unreadable has ``key == row``: it is known by its content alone.
+    """
+
+    key: Hashes
+    key_check: Hashes
+    row: Hashes
+
+    @classmethod
+    def empty(cls) -> "Index":
+        """No rows."""
+        nothing = np.empty(0, np.uint64)
+        return cls(nothing, nothing, nothing)
+
+    @classmethod
+    def joined(cls, pieces: list["Index"]) -> "Index":
+        """The pieces one after the other."""
+        if not pieces:
+            return cls.empty()
+        return cls(
+            np.concatenate([piece.key for piece in pieces]),
+            np.concatenate([piece.key_check for piece in pieces]),
+            np.concatenate([piece.row for piece in pieces]),
+        )
+
+
+def hash_texts(texts: pa.Array, hash_key: str = _FIRST) -> Hashes:
+    """64-bit fingerprints of texts without NULL."""
+    return pd.util.hash_array(texts.to_numpy(zero_copy_only=False), hash_key=hash_key, categorize=False)
+
+
+def index_rows(table: Table, batch: pa.Table, numbers: frozenset[str] = frozenset()) -> Index:
+    """The fingerprints of a batch of raw rows (the catalog's source columns and ``BROKEN_LINE``, text)."""
+    columns = [trim(batch[name].combine_chunks()) for name in (*table.column_names, BROKEN_LINE)]
+    keys, _ = read_column(table.key, columns[0], numeric=table.key.name in numbers)
+    present = [pc.if_else(pc.is_null(column), "\x1e", column) for column in columns]
+    whole = pc.binary_join_element_wise(*present, "\x1f")
+    row = hash_texts(whole)
+    blank = pc.is_null(keys).to_numpy(zero_copy_only=False)
+    known = pc.fill_null(keys, "")
+    key, key_check = hash_texts(known), hash_texts(known, _SECOND)
+    if blank.any():
+        key = np.where(blank, row, key)
+        key_check = np.where(blank, hash_texts(whole, _SECOND), key_check)
+    return Index(key, key_check, row)
+
+
+def decide(new: Index, before: Index, retry: Hashes) -> tuple[npt.NDArray[np.uint8], int]:
+    """One ``Decision`` for each row of ``new``, and how many keys of ``before`` are gone.
+
+    ``retry``: fingerprints of keys to work on even if their row is as it was, because quarantine holds something of
+    theirs that may have healed. Rows with a blank key are always worked on. Rows that repeat a key with the same
+    content are ``REPEATED`` but for the first; with different contents, each distinct one is a ``CONFLICT``.
+    """
+    size = len(new.key)
+    decisions = np.zeros(size, np.uint8)
+    order = np.argsort(new.key, kind="stable")
+    in_order = new.key[order]
+    twin = np.zeros(size, bool)
+    if size:
+        twin[1:] = in_order[1:] == in_order[:-1]
+    if twin.any():
+        _mark_repeats(new, decisions, order, twin)
+    if len(before.key):
+        by_key = np.argsort(before.key, kind="stable")
+        keys, rows = before.key[by_key], before.row[by_key]
+        found = np.minimum(np.searchsorted(keys, new.key), len(keys) - 1)
+        same = (keys[found] == new.key) & (rows[found] == new.row)
+        same &= ~np.isin(new.key, retry) & (new.key != new.row)
+        decisions[same & (decisions == Decision.PROCESS)] = Decision.UNCHANGED
+        distinct = keys[np.insert(keys[1:] != keys[:-1], 0, True)]
+        place = np.searchsorted(in_order, distinct)
+        gone = int((in_order[np.minimum(place, size - 1)] != distinct).sum()) if size else len(distinct)
+        return decisions, gone
+    return decisions, 0
+
+
+def _mark_repeats(
+    new: Index, decisions: npt.NDArray[np.uint8], order: npt.NDArray[np.intp], twin: npt.NDArray[np.bool_]
+) -> None:
+    """Mark the rows whose key stands more than once; only those are sorted again, by their whole fingerprint."""
+    shared = twin.copy()
+    shared[:-1] |= twin[1:]
+    rows = order[shared]
+    rows = rows[np.lexsort((rows, new.row[rows], new.key_check[rows], new.key[rows]))]
+    same_key = np.zeros(len(rows), bool)
+    same_key[1:] = (new.key[rows][1:] == new.key[rows][:-1]) & (new.key_check[rows][1:] == new.key_check[rows][:-1])
+    same_row = same_key.copy()
+    same_row[1:] &= new.row[rows][1:] == new.row[rows][:-1]
+    group = np.cumsum(~same_key) - 1
+    distinct_rows = np.bincount(group, weights=~same_row)
+    decisions[rows[distinct_rows[group] > 1]] = Decision.CONFLICT
+    decisions[rows[same_row]] = Decision.REPEATED

@@ -1,0 +1,211 @@
+"""Silver: apply to the clean tables what changed since the last snapshot; 357 if that is nothing, else 468.
+
+By hand: ``python src/elt/silver/main.py``, ``python -m elt.silver`` or ``medallion silver [--full]``.
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from elt.catalog import BROKEN_LINE, TABLES, WRITE_ROWS, Table
+from elt.errors import SnapshotError
+from elt.frames import to_frame
+from elt.keys import StatusKey
+from elt.lakehouse import snapshots
+from elt.lakehouse.batches import upsert_in_batches
+from elt.lakehouse.ports import Bucket, Lakehouse, Tables, Within
+from elt.lakehouse.snapshots import Manifest, TableSnapshot
+from elt.ledger import Counts, LayerResult, Ledger
+from elt.progress import Reporter, Task
+from elt.silver.clean import clean, quarantine_rows, refusals, value_rows
+from elt.silver.difference import Decision, Hashes, Index, decide, hash_texts, index_rows
+from elt.sources.port import NUMBERS
+
+BATCH_ROWS = 50_000
+"""Raw rows in memory at a time."""
+
+_KEY_ONLY = pa.schema([("id", pa.string())])
+_QUARANTINED = pa.schema([("id", pa.string()), ("chave", pa.string())])
+
+
+def run(
+    lakehouse: Lakehouse, ledger: Ledger, reporter: Reporter, tables: tuple[Table, ...] = TABLES, *, full: bool = False
+) -> LayerResult:
+    """Apply every snapshot that silver has not applied yet, oldest first, so that no row of any of them is missed.
+
+    ``full``: apply the newest snapshot whole, as if silver had seen none. The key is 468 as long as gold has something
+    to do, even if an earlier run wrote the rows and died.
+    """
+    known = snapshots.committed(lakehouse.bucket)
+    applied = ledger.last_applied()
+    waiting = known[-1:] if full else [snapshot for snapshot in known if applied is None or snapshot > applied]
+    base = applied if applied in known and not full else None
+    counts, gone = Counts(), 0
+    for snapshot in waiting:
+        with ledger.execution("silver", snapshot) as execution:
+            manifest = snapshots.read_manifest(lakehouse.bucket, snapshot)
+            before = snapshots.read_manifest(lakehouse.bucket, base) if base else None
+            details: dict[str, object] = {}
+            applied_counts = Counts()
+            for table in tables:
+                found, vanished = _Application(lakehouse, ledger, reporter, table, manifest, before).run()
+                details[table.name] = {**vars(found), "gone_from_source": vanished}
+                applied_counts += found
+                gone += vanished
+            key = _key(applied_counts, ledger)
+            execution.close(LayerResult("silver", key, applied_counts, snapshot, details))
+        counts += applied_counts
+        base = snapshot
+    if gone:
+        reporter.say(f"silver: {gone:,} rows are no longer in the source; silver keeps them")
+    result = LayerResult("silver", _key(counts, ledger), counts, waiting[-1] if waiting else applied)
+    if not waiting:
+        with ledger.execution("silver") as execution:
+            execution.close(result)
+    return result
+
+
+def _key(counts: Counts, ledger: Ledger) -> StatusKey:
+    return StatusKey.SILVER_WRITTEN if counts.written or ledger.gold_pending() else StatusKey.SILVER_NOTHING_NEW
+
+
+class _Application:
+    """One table of one snapshot, applied to silver."""
+
+    def __init__(
+        self,
+        lakehouse: Lakehouse,
+        ledger: Ledger,
+        reporter: Reporter,
+        table: Table,
+        manifest: Manifest,
+        before: Manifest | None,
+    ) -> None:
+        self.bucket: Bucket = lakehouse.bucket
+        self.tables: Tables = lakehouse.tables
+        self.ledger = ledger
+        self.reporter = reporter
+        self.table = table
+        self.snapshot = manifest.snapshot
+        self.new = _table_of(manifest, table)
+        self.numbers = self._number_columns(self.new)
+        self.before = before.tables.get(table.name) if before else None
+        if self.before and self._number_columns(self.before) != self.numbers:
+            self.before = None  # the same text now means something else: read it all again
+
+    def run(self) -> tuple[Counts, int]:
+        """Apply the table; answers its counts and how many keys are gone from the source."""
+        decisions, gone = self._decide()
+        counts = Counts(
+            read=len(decisions),
+            unchanged=int((decisions == Decision.UNCHANGED).sum()),
+            repeated=int((decisions == Decision.REPEATED).sum()),
+        )
+        first = 0
+        with self.reporter.task(f"silver {self.table.name}", len(decisions)) as task:
+            for batch in self._batches(self.new):
+                here = decisions[first : first + len(batch)]
+                first += len(batch)
+                counts += self._apply(batch, here, task)
+        for quarantine in ("silver.rejeitados", "silver.valores_rejeitados"):
+            # What is still refused was written again under this snapshot; the rest has healed, or left the source.
+            self.tables.delete(
+                quarantine, Within("tabela", [self.table.name]), unless=Within("snapshot", [self.snapshot])
+            )
+        return counts.check(f"silver {self.table.name}"), gone
+
+    def _decide(self) -> tuple["np.ndarray[tuple[int], np.dtype[np.uint8]]", int]:
+        """What to do with each row, in the order of the snapshot."""
+        before = self._index(self.before) if self.before else Index.empty()
+        new = self._index(self.new)
+        if len(new.row) != self.new.rows:
+            raise SnapshotError(
+                f"{self.snapshot}: {self.table.name} has {len(new.row)} rows, its manifest says {self.new.rows}",
+                next_step="remove the snapshot's folder and run again",
+            )
+        return decide(new, before, self._quarantined())
+
+    def _index(self, snapshot: TableSnapshot) -> Index:
+        return Index.joined([index_rows(self.table, batch, self.numbers) for batch in self._batches(snapshot)])
+
+    def _batches(self, snapshot: TableSnapshot) -> Iterator[pa.Table]:
+        """Raw rows with the catalog's names; a line that fits no header has its text in ``BROKEN_LINE``."""
+        names = [*self.table.column_names, BROKEN_LINE]
+        in_source = [self.table.source_name(name, list(snapshot.columns)) or name for name in names]
+        for batch in snapshots.read_rows(self.bucket, snapshot, in_source, BATCH_ROWS):
+            yield batch.rename_columns(names)
+
+    def _number_columns(self, snapshot: TableSnapshot) -> frozenset[str]:
+        """The catalog's columns whose type in the source is a number."""
+        in_source = {name: self.table.source_name(name, list(snapshot.columns)) for name in self.table.column_names}
+        return frozenset(name for name, found in in_source.items() if found and snapshot.columns[found] in NUMBERS)
+
+    def _quarantined(self) -> Hashes:
+        """Fingerprints of the keys of which quarantine holds something."""
+        found = [
+            hash_texts(pa.array(page["chave"].dropna().drop_duplicates()))
+            for quarantine in ("silver.rejeitados", "silver.valores_rejeitados")
+            for page in self.tables.pages(
+                quarantine, _QUARANTINED, key="id", size=BATCH_ROWS, within=Within("tabela", [self.table.name])
+            )
+        ]
+        return np.unique(np.concatenate(found)) if found else np.empty(0, np.uint64)
+
+    def _apply(self, batch: pa.Table, decisions: "np.ndarray[tuple[int], np.dtype[np.uint8]]", task: Task) -> Counts:
+        """Clean and write the rows of one batch that need it."""
+        needed = (decisions == Decision.PROCESS) | (decisions == Decision.CONFLICT)
+        task.advance(int((~needed).sum()))
+        if not needed.any():
+            return Counts()
+        raw = to_frame(batch.filter(pa.array(needed)))
+        twice = raw.index[decisions[needed] == Decision.CONFLICT]
+        cleaned = clean(self.table, raw, self.numbers, dict.fromkeys(twice, "chave repetida com valores diferentes"))
+        rows, rejected = cleaned.rows, [cleaned.rejected]
+        for column in self.table.foreign_keys:
+            parents = self._existing(str(column.references), rows[column.name])
+            orphans = rows.loc[~rows[column.name].isin(parents), column.name]
+            reasons = {
+                row: f"{column.name}: '{key}' não existe em silver.{column.references}" for row, key in orphans.items()
+            }
+            rejected.append(refusals(rows["id"], reasons))
+            rows = rows.drop(index=orphans.index)
+        self.ledger.still_mine()
+        written, reasons = upsert_in_batches(self.tables, self.table.silver, rows.sort_values("id"), task)
+        rejected.append(refusals(rows["id"], reasons))
+        refused = pd.concat(rejected)
+        task.advance(len(raw) - len(rows))
+        self._quarantine(raw, refused, cleaned.values[~cleaned.values.index.isin(refused.index)])
+        return Counts(written=written.inserted + written.updated, unchanged=written.unchanged, quarantined=len(refused))
+
+    def _existing(self, parent: str, keys: pd.Series) -> set[str]:
+        """Those of the keys that the parent's silver table has."""
+        wanted = keys.drop_duplicates().to_list()
+        found: set[str] = set()
+        for start in range(0, len(wanted), WRITE_ROWS):
+            within = Within("id", wanted[start : start + WRITE_ROWS])
+            for page in self.tables.pages(f"silver.{parent}", _KEY_ONLY, key="id", size=WRITE_ROWS, within=within):
+                found.update(page["id"])
+        return found
+
+    def _quarantine(self, raw: pd.DataFrame, rejected: pd.DataFrame, values: pd.DataFrame) -> None:
+        """Keep what was refused, with the reason and the original."""
+        entries = quarantine_rows(self.table, raw, rejected, self.snapshot)
+        notes = value_rows(self.table, values, self.snapshot)
+        for table, frame in (("silver.rejeitados", entries), ("silver.valores_rejeitados", notes)):
+            for start in range(0, len(frame), WRITE_ROWS):
+                self.tables.upsert(table, frame.iloc[start : start + WRITE_ROWS], key="id")
+
+
+def _table_of(manifest: Manifest, table: Table) -> TableSnapshot:
+    """The table in the snapshot; a table the catalog has and an older snapshot has not is empty there."""
+    return manifest.tables.get(table.name) or TableSnapshot(
+        rows=0, columns=dict.fromkeys(table.column_names, "text"), fingerprint="", parts=()
+    )
+
+
+if __name__ == "__main__":
+    import runpy
+
+    runpy.run_module("elt.silver", run_name="__main__")

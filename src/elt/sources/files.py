@@ -1,0 +1,217 @@
+"""A shop in files: a folder with ``clientes``, ``produtos`` and ``pedidos``, each as ``.csv`` or ``.parquet``."""
+
+import codecs
+import csv
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TextIO
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from elt.catalog import BROKEN_LINE
+from elt.errors import SourceError
+
+csv.field_size_limit(2**31 - 1)
+_BLOCK_BYTES = 1 << 20
+
+
+class FilesSource:
+    """Files in one folder, as they are when the extraction reads them; one that changes meanwhile is an error."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self.description = f"files in {folder}"
+
+    @contextmanager
+    def open(self) -> Iterator["FilesExtract"]:
+        """Look at the folder."""
+        if not self._folder.is_dir():
+            raise SourceError(
+                f"SOURCE_FILES: there is no folder {self._folder}", next_step="correct SOURCE_FILES in .env"
+            )
+        yield FilesExtract(self._folder)
+
+
+class FilesExtract:
+    """The folder's tables."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def columns(self, table: str) -> dict[str, str]:  # noqa: D102 - see the port
+        return self._file(table).columns()
+
+    def count(self, table: str) -> int | None:  # noqa: D102
+        return self._file(table).count()
+
+    def pages(self, table: str, rows: int) -> Iterator[pa.Table]:  # noqa: D102
+        file = self._file(table)
+        before = file.path.stat()
+        yield from file.pages(rows)
+        after = file.path.stat()
+        if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
+            raise SourceError(
+                f"{file.path} changed while it was read", next_step="wait until it is whole, then run again"
+            )
+
+    def _file(self, table: str) -> "_Csv | _Parquet":
+        found = [file for kind in ("csv", "parquet") if (file := self._folder / f"{table}.{kind}").exists()]
+        if len(found) > 1:
+            raise SourceError(
+                f"{self._folder} has both {found[0].name} and {found[1].name}",
+                next_step="keep the one that is right, so that it is clear which is read",
+            )
+        if not found:
+            there = ", ".join(sorted(file.name for file in self._folder.iterdir())) or "nothing"
+            raise SourceError(
+                f"{self._folder} has neither {table}.csv nor {table}.parquet; found: {there}",
+                next_step="put the file there, or correct SOURCE_FILES",
+            )
+        return _Csv(found[0]) if found[0].suffix == ".csv" else _Parquet(found[0])
+
+
+class _Csv:
+    """Comma or semicolon, UTF-8 or Windows-1252/Latin-1, quoted new lines; RFC 4180 quoting, checked strictly."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._encoding = self._detect_encoding()
+
+    def columns(self) -> dict[str, str]:
+        return dict.fromkeys(self._header(), "text")
+
+    def count(self) -> None:
+        return None
+
+    def pages(self, rows: int) -> Iterator[pa.Table]:
+        header = self._header()
+        names = [*header, BROKEN_LINE]
+        page: list[list[str | None]] = []
+        with self._open() as lines:
+            reader = csv.reader(lines, delimiter=self._delimiter(), strict=True)
+            records = self._records(reader)
+            next(records, None)  # the header
+            for record in records:
+                if not record:
+                    continue  # an empty line is no row
+                if len(record) == len(header):
+                    page.append([*(value or None for value in record), None])
+                else:
+                    broken = f"{len(record)} campos, o cabeçalho tem {len(header)}: {self._delimiter().join(record)}"
+                    page.append([*[None] * len(header), broken])
+                if len(page) == rows:
+                    yield _text_table(names, page)
+                    page = []
+        if page:
+            yield _text_table(names, page)
+
+    def _records(self, reader: "csv._reader") -> Iterator[list[str]]:  # type: ignore[name-defined]
+        try:
+            yield from reader
+        except csv.Error as error:
+            why = "a quote that opens before it never closes" if "end of data" in str(error) else str(error)
+            raise SourceError(
+                f"{self.path}, line {reader.line_num}: {why}",
+                next_step="correct that line (a quote inside a quoted value is written twice), then run again",
+            ) from None
+
+    def _header(self) -> list[str]:
+        with self._open() as lines:
+            reader = csv.reader(lines, delimiter=self._delimiter(), strict=True)
+            header = [name.strip() for name in next(self._records(reader), [])]
+        if not any(header):
+            raise SourceError(
+                f"{self.path} is empty: it needs at least a header line", next_step="export the table again"
+            )
+        twice = sorted({name for name in header if header.count(name) > 1})
+        if twice:
+            raise SourceError(
+                f"{self.path} has a header with the same column twice: {', '.join(twice)}",
+                next_step="remove or rename one of them, so that it is clear which is read",
+            )
+        return header
+
+    def _delimiter(self) -> str:
+        with self._open() as lines:
+            first = lines.readline()
+        return ";" if first.count(";") > first.count(",") else ","
+
+    def _open(self) -> TextIO:
+        return self.path.open(encoding=self._encoding, newline="")
+
+    def _detect_encoding(self) -> str:
+        """UTF-8 if the whole file is; else Windows-1252, what Brazilian spreadsheets write, or Latin-1."""
+        possible = {
+            "utf-8-sig": codecs.getincrementaldecoder("utf-8-sig")(),
+            "cp1252": codecs.getincrementaldecoder("cp1252")(),
+        }
+        with self.path.open("rb") as file:
+            while possible:
+                block = file.read(_BLOCK_BYTES)
+                for name, decoder in list(possible.items()):
+                    try:
+                        decoder.decode(block, final=not block)
+                    except UnicodeDecodeError:
+                        del possible[name]
+                if not block:
+                    break
+        return next(iter(possible), "latin-1")
+
+
+class _Parquet:
+    """A Parquet file of any column types; each value as Arrow prints it."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            self._parquet = pq.ParquetFile(path)
+        except (pa.ArrowException, OSError) as error:
+            raise self._unreadable(error) from None
+
+    def columns(self) -> dict[str, str]:
+        schema = self._parquet.schema_arrow
+        twice = sorted({name for name in schema.names if schema.names.count(name) > 1})
+        if twice:
+            raise SourceError(f"{self.path} has the same column twice: {', '.join(twice)}")
+        return {field.name: _type_name(field.type) for field in schema}
+
+    def count(self) -> int:
+        return int(self._parquet.metadata.num_rows)
+
+    def pages(self, rows: int) -> Iterator[pa.Table]:
+        try:
+            for batch in self._parquet.iter_batches(batch_size=rows):
+                page = pa.Table.from_batches([batch])
+                yield pa.table({name: _printed(page[name].combine_chunks()) for name in page.column_names})
+        except (pa.ArrowException, OSError) as error:
+            raise self._unreadable(error) from None
+
+    def _unreadable(self, error: Exception) -> SourceError:
+        return SourceError(
+            f"{self.path} is not a whole Parquet file: {' '.join(str(error).split())}",
+            next_step="copy or export the file again, then run again",
+        )
+
+
+def _type_name(kind: pa.DataType) -> str:
+    """PostgreSQL's name for numbers, Arrow's for everything else."""
+    if pa.types.is_dictionary(kind):
+        return _type_name(kind.value_type)
+    if pa.types.is_integer(kind):
+        return "bigint"
+    if pa.types.is_floating(kind):
+        return "double precision"
+    return "numeric" if pa.types.is_decimal(kind) else str(kind)
+
+
+def _printed(column: pa.Array) -> pa.Array:
+    """The column as text; NaN, which pandas writes for a missing number, is NULL."""
+    if pa.types.is_floating(column.type):
+        column = pa.array(column.to_pandas(), from_pandas=True)
+    return column.cast(pa.string())
+
+
+def _text_table(names: list[str], rows: list[list[str | None]]) -> pa.Table:
+    return pa.table([pa.array(values, pa.string()) for values in zip(*rows, strict=True)], names=names)

@@ -1,0 +1,43 @@
+"""The port through which bronze reads a shop."""
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from typing import Protocol
+
+import pyarrow as pa
+
+
+class Extract(Protocol):
+    """One consistent look at a shop."""
+
+    def columns(self, table: str) -> dict[str, str]:
+        """The table's columns and the source's own name for their types. ``SourceError`` if there is no such table.
+
+        A type in ``NUMBERS`` says that the values are numbers in machine notation.
+        """
+
+    def count(self, table: str) -> int | None:
+        """The exact number of rows, or None if only reading them all tells."""
+
+    def pages(self, table: str, rows: int) -> Iterator[pa.Table]:
+        """Every row once, at most ``rows`` of them at a time, all columns as text exactly as the source prints them.
+
+        One column more, ``catalog.BROKEN_LINE``, may hold lines that do not fit the table's header.
+        """
+
+
+class Source(Protocol):
+    """A shop that can be looked at."""
+
+    @property
+    def description(self) -> str:
+        """What it is and where, without secrets."""
+
+    def open(self) -> AbstractContextManager[Extract]:
+        """A consistent look at all tables; it ends with the context."""
+
+
+NUMBERS = frozenset(
+    ("smallint", "integer", "bigint", "numeric", "real", "double precision", "int2", "int4", "int8", "float4", "float8")
+)
+"""Names of source types whose text is always machine notation (PostgreSQL's names; other adapters use them too)."""

@@ -1,0 +1,229 @@
+"""The sample shop: a made-up Brazilian shop, the same for the same seed, with the dirt that real shops have.
+
+Used when no source is configured, by ``medallion demo``, and by the benchmarks. Rows are made page by page, so that a
+shop of any size takes the memory of one page.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import date, timedelta
+
+import numpy as np
+import pyarrow as pa
+
+from elt.catalog import CLIENTES, PEDIDOS, PRODUTOS
+from elt.errors import SourceError
+
+_FIRST = (
+    "Ana João Maria José Antônia Francisco Luíza Paulo Beatriz Márcio Conceição Rafael Júlia Gonçalo Inês Caetano "
+    "Lívia Otávio"
+).split()
+_LAST = (
+    "Silva Souza Araújo Conceição Gonçalves Magalhães Pereira Brandão Assunção Nóbrega Sá Leitão Falcão Guimarães "
+    "Vilaça"
+).split()
+_CITIES = (
+    ("São Paulo", 11),
+    ("Rio de Janeiro", 21),
+    ("Belo Horizonte", 31),
+    ("Curitiba", 41),
+    ("Porto Alegre", 51),
+    ("Brasília", 61),
+    ("Salvador", 71),
+    ("Recife", 81),
+    ("Belém", 91),
+    ("Florianópolis", 48),
+    ("Goiânia", 62),
+)
+_PRODUCTS = (
+    ("Café torrado", "Mercearia"),
+    ("Pão de queijo", "Padaria"),
+    ("Rapadura", "Mercearia"),
+    ("Rede de algodão", "Casa"),
+    ("Chimarrão", "Bebidas"),
+    ("Cachaça", "Bebidas"),
+    ("Açaí", "Congelados"),
+    ("Tapioca", "Mercearia"),
+    ("Panela de barro", "Casa"),
+    ("Doce de leite", "Doces"),
+    ("Goiabada", "Doces"),
+    ("Filtro de barro", "Casa"),
+)
+_STATUSES = ("Pago", "pago", "PAGO", "Pendente", "Entregue", "enviado", "Cancelado", "cancelada", None)
+_FIRST_DAY = date(2024, 1, 2)
+_PAGE = 10_000
+"""Rows made from one random stream: the data does not depend on the pages asked for."""
+
+
+@dataclass(frozen=True)
+class SampleShop:
+    """Sizes in rows, and a seed.
+
+    ``dirt`` is the share of rows with something wrong. Orders name the first ``known`` customers; a dirty order names
+    one of the thirty after them. ``visit`` counts the times the shop has been looked at.
+    """
+
+    clientes: int = 400
+    produtos: int = 48
+    pedidos: int = 5_000
+    known: int = 400
+    seed: int = 2026
+    dirt: float = 0.02
+    visit: int = 0
+
+    @classmethod
+    def of_size(cls, pedidos: int) -> "SampleShop":
+        """A shop with so many orders, twenty for each customer, and 500 products: for benchmarks."""
+        customers = max(1, pedidos // 20)
+        return cls(clientes=customers, produtos=500, pedidos=pedidos, known=customers)
+
+    @property
+    def description(self) -> str:
+        """What it is."""
+        return "the sample shop (made-up data; no source is configured)"
+
+    @contextmanager
+    def open(self) -> Iterator["SampleShop"]:
+        """A shop that never changes is its own extract."""
+        yield self
+
+    def two_months_later(self) -> "SampleShop":
+        """The same shop with new customers and orders, other stock, and the prices it did not have before."""
+        return replace(self, clientes=self.clientes + 35, pedidos=self.pedidos + 600, visit=self.visit + 1)
+
+    def columns(self, table: str) -> dict[str, str]:  # noqa: D102 - see the port
+        for known in (CLIENTES, PRODUTOS, PEDIDOS):
+            if known.name == table:
+                return dict.fromkeys(known.column_names, "text")
+        raise SourceError(f"the sample shop has no table {table}")
+
+    def count(self, table: str) -> int:  # noqa: D102
+        return {"clientes": self.clientes, "produtos": self.produtos, "pedidos": self.pedidos}[table]
+
+    def pages(self, table: str, rows: int) -> Iterator[pa.Table]:  # noqa: D102
+        make = {"clientes": self._clientes, "produtos": self._produtos, "pedidos": self._pedidos}[table]
+        schema = pa.schema([(name, pa.string()) for name in self.columns(table)])
+        total = self.count(table)
+        for first in range(0, total, _PAGE):
+            page = pa.table([pa.array(values, pa.string()) for values in make(first, _PAGE)], schema=schema).slice(
+                0, total - first
+            )
+            for start in range(0, len(page), rows):
+                yield page.slice(start, rows)
+
+    def _random(self, table: int, first: int) -> np.random.Generator:
+        return np.random.default_rng((self.seed, table, first))
+
+    def _dirty(
+        self, random: np.random.Generator, size: int, share: float = 1.0
+    ) -> "np.ndarray[tuple[int], np.dtype[np.bool_]]":
+        return random.random(size) < self.dirt * share
+
+    def _clientes(self, first: int, size: int) -> list[list[str | None]]:
+        random = self._random(1, first)
+        given, family = random.integers(len(_FIRST), size=size), random.integers(len(_LAST), size=(size, 2))
+        city, phone, age = (
+            random.integers(len(_CITIES), size=size),
+            random.integers(10**8, size=size),
+            random.integers(16, 90, size=size),
+        )
+        style, bad, blank = random.integers(4, size=size), self._dirty(random, size), random.random(size) < 0.05
+        columns: list[list[str | None]] = [[] for _ in range(6)]
+        for row in range(size):
+            name = f"{_FIRST[given[row]]} {_LAST[family[row, 0]]} {_LAST[family[row, 1]]}"
+            place, area = _CITIES[city[row]]
+            digits = f"{phone[row]:08d}"
+            telephone = (
+                f"({area}) 9{digits[:4]}-{digits[4:]}",
+                f"{area}9{digits}",
+                f"+55 {area} 9{digits[:4]} {digits[4:]}",
+                f"0{area} 3{digits[1:]}",
+            )[style[row]]
+            mail = f"{_FIRST[given[row]]}.{_LAST[family[row, 0]]}{first + row}@exemplo.com.br".translate(_PLAIN)
+            values = (
+                str(first + row + 1),
+                f"  {name} " if style[row] == 1 else name,
+                "sem e-mail" if bad[row] else (mail.upper() if style[row] == 2 else mail),
+                None if blank[row] else telephone,
+                place.upper() if style[row] == 3 else place,
+                "idade?" if bad[row] else (None if blank[row] else str(age[row])),
+            )
+            for column, value in zip(columns, values, strict=True):
+                column.append(value)
+        return columns
+
+    def _produtos(self, first: int, size: int) -> list[list[str | None]]:
+        random = self._random(2, first)
+        cents, style = random.integers(190, 30_000, size=size), random.integers(3, size=size)
+        bad = self._dirty(random, size) & (self.visit == 0)
+        stock = np.random.default_rng((self.seed, 4, first, self.visit)).integers(0, 500, size=size)
+        columns: list[list[str | None]] = [[] for _ in range(5)]
+        for row in range(size):
+            kind, category = _PRODUCTS[(first + row) % len(_PRODUCTS)]
+            values = (
+                str(first + row + 1),
+                f"{kind} nº {(first + row) // len(_PRODUCTS) + 1}",
+                category,
+                "a consultar" if bad[row] else _money(int(cents[row]), int(style[row])),
+                str(stock[row]),
+            )
+            for column, value in zip(columns, values, strict=True):
+                column.append(value)
+        return columns
+
+    def _pedidos(self, first: int, size: int) -> list[list[str | None]]:
+        random = self._random(3, first)
+        customer, product = (
+            random.integers(1, self.known + 1, size=size),
+            random.integers(1, self.produtos + 1, size=size),
+        )
+        quantity, cents, style = (
+            random.integers(1, 9, size=size),
+            random.integers(190, 30_000, size=size),
+            random.integers(3, size=size),
+        )
+        status, day = random.integers(len(_STATUSES), size=size), random.integers(0, 60, size=size)
+        orphan, undated, unpriced = (
+            self._dirty(random, size),
+            self._dirty(random, size, 0.4),
+            self._dirty(random, size, 0.4),
+        )
+        repeated = self._dirty(random, size, 0.4)
+        columns: list[list[str | None]] = [[] for _ in range(7)]
+        before: tuple[str | None, ...] | None = None
+        for row in range(size):
+            number = first + row + 1
+            when = _FIRST_DAY + timedelta(days=(number // 250) % 700 + int(day[row]))
+            values: tuple[str | None, ...] = (
+                str(number),
+                str(self.known + 1 + int(customer[row]) % 30) if orphan[row] else str(customer[row]),
+                str(product[row]),
+                str(quantity[row]),
+                _STATUSES[status[row]],
+                "" if unpriced[row] else _money(int(cents[row]) * int(quantity[row]), int(style[row])),
+                ("31/02/2025", "0000-00-00", None)[style[row]] if undated[row] else _day(when, int(style[row])),
+            )
+            if repeated[row] and before is not None:
+                values = before  # the line above once more, as exports do
+            before = values
+            for column, value in zip(columns, values, strict=True):
+                column.append(value)
+        return columns
+
+
+_PLAIN = str.maketrans("áãâéêíóõôúçÁÃÂÉÊÍÓÕÔÚÇ", "aaaeeioooucAAAEEIOOOUC")
+
+
+def _money(cents: int, style: int) -> str:
+    """One amount in the ways shops write it."""
+    whole, fraction = divmod(cents, 100)
+    if style == 0:
+        return f"{whole}.{fraction:02d}"
+    brazilian = f"{whole:,}".replace(",", ".") + f",{fraction:02d}"
+    return brazilian if style == 1 else f"R$ {brazilian}"
+
+
+def _day(day: date, style: int) -> str:
+    """One day in the ways shops write it."""
+    return (day.isoformat(), f"{day:%d/%m/%Y}", f"{day.isoformat()} 10:30:00")[style]

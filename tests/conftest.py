@@ -1,0 +1,93 @@
+"""A real PostgreSQL for the whole test session, and a fresh migrated database for each test that asks for one."""
+
+import itertools
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from elt.lakehouse import migrations
+from elt.lakehouse.embedded import start_postgres
+from elt.lakehouse.folder import FolderBucket
+from elt.lakehouse.ports import Lakehouse
+from elt.lakehouse.postgres import PostgresTables
+from elt.progress import SilentReporter
+from elt.runner import Runner
+
+TEMPLATE = "migrated"
+_numbers = itertools.count(1)
+
+
+def database_url(server_url: str, name: str) -> str:
+    """The URL of another database of the same server."""
+    return server_url.replace("/postgres?", f"/{name}?")
+
+
+@pytest.fixture(autouse=True)
+def _no_settings_of_the_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Tests see no .env and no lakehouse of the person who runs them."""
+    for name in (
+        *("DATA_DIR", "LAKEHOUSE_DB_URL", "LAKEHOUSE_URL", "LAKEHOUSE_KEY", "BUCKET_NAME"),
+        *("SOURCE_DB_URL", "SOURCE_DB_SCHEMA", "SOURCE_FILES", "SUPABASE_URL", "SUPABASE_KEY"),
+    ):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def server_url(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """An embedded PostgreSQL with a database ``migrated`` to copy. No test needs its files to survive a power cut."""
+    url = start_postgres(tmp_path_factory.mktemp("server"))
+    with psycopg.connect(url, autocommit=True) as connection:
+        for setting in ("fsync", "synchronous_commit", "full_page_writes"):
+            connection.execute(f"alter system set {setting} = off")
+        connection.execute("select pg_reload_conf()")
+        connection.execute(f"create database {TEMPLATE}")
+    migrations.apply(database_url(url, TEMPLATE), setting="the test's PostgreSQL")
+    return url
+
+
+@pytest.fixture
+def new_database(server_url: str) -> Iterator[Callable[[], str]]:
+    """Makes fresh databases with every migration applied; answers their URLs, and drops them after the test."""
+    made: list[str] = []
+
+    def make() -> str:
+        name = f"test_{next(_numbers)}"
+        with psycopg.connect(server_url, autocommit=True) as connection:
+            connection.execute(f"create database {name} template {TEMPLATE}")
+        made.append(name)
+        return database_url(server_url, name)
+
+    yield make
+    with psycopg.connect(server_url, autocommit=True) as connection:
+        for name in made:
+            connection.execute(f"drop database {name} with (force)")
+
+
+@pytest.fixture
+def new_lakehouse(new_database: Callable[[], str], tmp_path: Path) -> Iterator[Callable[[], Lakehouse]]:
+    """Makes empty lakehouses: a fresh database and a folder as bucket."""
+    made: list[Lakehouse] = []
+
+    def make() -> Lakehouse:
+        bucket = FolderBucket(tmp_path / f"bucket_{len(made)}")
+        made.append(Lakehouse(PostgresTables(new_database(), wait_seconds=0.01), bucket, "a test's lakehouse"))
+        return made[-1]
+
+    yield make
+    for lakehouse in made:
+        lakehouse.close()
+
+
+@pytest.fixture
+def lakehouse(new_lakehouse: Callable[[], Lakehouse]) -> Lakehouse:
+    """One empty lakehouse."""
+    return new_lakehouse()
+
+
+@pytest.fixture
+def runner(lakehouse: Lakehouse) -> Runner:
+    """The layers over the test's lakehouse."""
+    return Runner(lakehouse, SilentReporter())
