@@ -38,7 +38,7 @@ def write_shop(
     produtos: Sequence[Row] = (PRODUTO,),
     pedidos: Sequence[Row] = (PEDIDO,),
 ) -> FilesSource:
-    """The shop as three CSV files in ``folder``; a row is what differs from the standard one: ``{"id_cliente": "2"}``."""
+    """The shop as three CSV files in ``folder``; a row says what differs from the standard one."""
     folder.mkdir(parents=True, exist_ok=True)
     for table, standard, rows in zip(TABLES, (CLIENTE, PRODUTO, PEDIDO), (clientes, produtos, pedidos), strict=True):
         write_table(folder, table.name, [{**standard, **row} for row in rows], table.column_names)

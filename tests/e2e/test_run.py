@@ -2,11 +2,12 @@
 
 from pathlib import Path
 
+from elt.ledger import LayerResult
 from elt.runner import Runner
 from tests.shops import write_shop
 
 
-def keys_of(results: list) -> list[int]:
+def keys_of(results: list[LayerResult]) -> list[int]:
     return [int(result.key) for result in results]
 
 
