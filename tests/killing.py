@@ -35,9 +35,9 @@ class KillingTables(PostgresTables):
         self._before_write()
         return super().upsert(table, rows, key=key)
 
-    def delete(self, table: str, *within: Within, unless: Within | None = None) -> int:
+    def delete(self, table: str, within: Within) -> int:
         self._before_write()
-        return super().delete(table, *within, unless=unless)
+        return super().delete(table, within)
 
     def call(self, function: str, **arguments: object) -> object:
         self._before_write()
