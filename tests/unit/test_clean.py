@@ -57,9 +57,8 @@ def test_a_good_row_comes_out_typed() -> None:
 
 def test_columns_have_the_types_of_the_catalog_even_without_rows() -> None:
     for table in TABLES:
-        rows: list[Row]
-        for rows in ([], [{}]):
-            cleaned = clean(table, batch(table, *rows))
+        for rows in (batch(table), batch(table, {})):
+            cleaned = clean(table, rows)
             assert pa.Schema.from_pandas(cleaned.rows, preserve_index=False).equals(table.silver_schema)
 
 
