@@ -15,7 +15,7 @@ def frame(**columns: Sequence[str | None]) -> pd.DataFrame:
     return to_frame(pa.table({name: pa.array(values, pa.string()) for name, values in columns.items()}))
 
 
-def names(lakehouse: Lakehouse) -> list[tuple[str, str | None, str | None]]:
+def names(lakehouse: Lakehouse) -> list[tuple[object, ...]]:
     schema = pa.schema([(name, pa.string()) for name in ("id", "nome", "cidade")])
     return [
         tuple(None if pd.isna(value) else value for value in row)
