@@ -33,7 +33,7 @@ class PostgresTables:
         self._wait_seconds = wait_seconds
         self._connection: psycopg.Connection | None = None
         self._lock = threading.RLock()
-        self._staged: set[tuple[str, tuple[str, ...]]] = set()
+        self._staged: dict[str, list[str]] = {}
 
     def pages(  # noqa: D102 - see the port
         self, table: str, schema: pa.Schema, *, key: str, size: int, within: Within | None = None
@@ -68,14 +68,14 @@ class PostgresTables:
         columns = list(data.schema.names)
         staging = sql.Identifier(f"staging_{table.replace('.', '_')}")
         others = [name for name in columns if name != key]
-        if (table, tuple(columns)) not in self._staged:
+        if self._staged.get(table) != columns:
             connection.execute(sql.SQL("drop table if exists {}").format(staging))
             connection.execute(
                 sql.SQL("create temporary table {} on commit delete rows as select {} from {} with no data").format(
                     staging, _identifiers(columns), _name(table)
                 )
             )
-            self._staged.add((table, tuple(columns)))
+            self._staged[table] = columns
         merge = sql.SQL(
             """
             with merged as (
@@ -151,7 +151,7 @@ class PostgresTables:
     def _connected(self) -> psycopg.Connection:
         if self._connection is None or self._connection.closed:
             self._connection = connect(self._url, setting=self._setting)
-            self._staged = set()
+            self._staged = {}
         return self._connection
 
 
