@@ -6,7 +6,7 @@ source printed it, or NULL; the manifest keeps the source's own column types.
 
 import hashlib
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 
 import pyarrow as pa
@@ -71,11 +71,21 @@ def committed(bucket: Bucket) -> list[str]:
     return [path.removesuffix(f"/{MANIFEST}") for path in bucket.list() if path.endswith(f"/{MANIFEST}")]
 
 
-def leftovers(bucket: Bucket) -> list[str]:
-    """Objects of snapshots that were never committed."""
-    objects = bucket.list()
-    folders = {path.removesuffix(MANIFEST) for path in objects if path.endswith(f"/{MANIFEST}")}
-    return [path for path in objects if not any(path.startswith(folder) for folder in folders)]
+def leftovers(bucket: Bucket, without: Collection[str] = ()) -> list[str]:
+    """Objects that no committed snapshot needs; ``without``: as if these snapshots were not committed.
+
+    A part in a folder without a manifest may still be needed: a later snapshot in which its table did not change points
+    at it. So every manifest is read, and one that cannot be read is an error rather than a guess.
+    """
+    kept = [snapshot for snapshot in committed(bucket) if snapshot not in without]
+    needed = {part.path for snapshot in kept for part in parts_of(read_manifest(bucket, snapshot))}
+    folders = tuple(f"{snapshot}/" for snapshot in kept)
+    return [path for path in bucket.list() if path not in needed and not path.startswith(folders)]
+
+
+def parts_of(manifest: Manifest) -> list[Part]:
+    """Every part of the snapshot, wherever it lies."""
+    return [part for table in manifest.tables.values() for part in table.parts]
 
 
 def read_manifest(bucket: Bucket, snapshot: str) -> Manifest:
