@@ -8,7 +8,7 @@ import click
 from rich.console import Console
 
 from elt import __version__
-from elt.cli import inspect, layers, setup
+from elt.cli import inspect, layers, setup, snapshots
 from elt.errors import MedallionError
 
 EPILOG = """\b
@@ -33,6 +33,7 @@ def medallion() -> None:
 for command in (
     *(layers.run, layers.bronze, layers.silver, layers.gold, layers.demo),
     *(setup.init, inspect.status, inspect.show, inspect.trace),
+    *(snapshots.snapshots, snapshots.replay, snapshots.prune, snapshots.backup, snapshots.restore),
 ):
     medallion.add_command(command)
 
