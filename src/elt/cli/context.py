@@ -105,6 +105,14 @@ def column_widths(natural: Sequence[int], shortest: Sequence[int], available: in
 
 
 def _cell(value: object) -> str:
+    return "" if value is None else f"{value:,}" if isinstance(value, int) else one_line(value)
+
+
+def one_line(value: object) -> str:
     """A value on one line, without what could steer the terminal: a shop's text may hold anything."""
-    text = "" if value is None else f"{value:,}" if isinstance(value, int) else str(value)
-    return text.translate(_CONTROL_PICTURES)
+    return str(value).translate(_CONTROL_PICTURES)
+
+
+def short_time(moment: object) -> str:
+    """A moment as the database prints it, to the minute; ``-`` for none."""
+    return "-" if moment is None else str(moment).replace("T", " ")[:16]
