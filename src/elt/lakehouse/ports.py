@@ -51,8 +51,8 @@ class Tables(Protocol):
         ``catalog.WRITE_ROWS`` rows; no key twice.
         """
 
-    def delete(self, table: str, *within: Within, unless: Within | None = None) -> int:
-        """Delete the rows that match every filter of ``within`` and not ``unless``; answers how many there were."""
+    def delete(self, table: str, within: Within) -> int:
+        """Delete the rows that match; answers how many there were."""
 
     def count(self, table: str, within: Within | None = None) -> int:
         """The exact number of rows."""

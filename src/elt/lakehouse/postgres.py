@@ -103,11 +103,8 @@ class PostgresTables:
         assert row is not None  # noqa: S101 - an aggregate always answers one row
         return int(row[0]), int(row[1])
 
-    def delete(self, table: str, *within: Within, unless: Within | None = None) -> int:  # noqa: D102
-        conditions = [_condition(filter_) for filter_ in within]
-        if unless:
-            conditions.append(sql.SQL("not {}").format(_condition(unless)))
-        statement = sql.SQL("delete from {} {}").format(_name(table), _where(conditions))
+    def delete(self, table: str, within: Within) -> int:  # noqa: D102
+        statement = sql.SQL("delete from {} {}").format(_name(table), _where([_condition(within)]))
         return self._try(f"deleting from {table}", lambda c: c.execute(statement).rowcount)
 
     def count(self, table: str, within: Within | None = None) -> int:  # noqa: D102

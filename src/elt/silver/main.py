@@ -27,7 +27,7 @@ BATCH_ROWS = 50_000
 """Raw rows in memory at a time."""
 
 _KEY_ONLY = pa.schema([("id", pa.string())])
-_QUARANTINED = pa.schema([("id", pa.string()), ("chave", pa.string())])
+_HELD = pa.schema([("id", pa.string()), ("chave", pa.string()), ("snapshot", pa.string())])
 
 
 def run(
@@ -137,7 +137,15 @@ class _Application:
 
     def run(self) -> tuple[Counts, int]:
         """Apply the table; answers its counts and how many keys are gone from the source."""
-        decisions, gone = self._decide()
+        new = self._index(self.new)
+        if len(new.row) != self.new.rows:
+            raise SnapshotError(
+                f"{self.snapshot}: {self.table.name} has {len(new.row)} rows, its manifest says {self.new.rows}",
+                next_step="remove the snapshot's folder and run again",
+            )
+        before = self._index(self.before) if self.before else Index.empty()
+        decisions, gone = decide(new, before, self._quarantined())
+        in_source, before, new = np.unique(new.key), Index.empty(), Index.empty()
         counts = Counts(
             read=len(decisions),
             unchanged=int((decisions == Decision.UNCHANGED).sum()),
@@ -149,23 +157,13 @@ class _Application:
                 here = decisions[first : first + len(batch)]
                 first += len(batch)
                 counts += self._apply(batch, here, task)
-        for quarantine in ("silver.rejeitados", "silver.valores_rejeitados"):
-            # What is still refused was written again under this snapshot; the rest has healed, or left the source.
-            self.tables.delete(
-                quarantine, Within("tabela", [self.table.name]), unless=Within("snapshot", [self.snapshot])
+        counts = counts.check(f"silver {self.table.name}")
+        self._settle("silver.valores_rejeitados", in_source)
+        if left := self._settle("silver.rejeitados", in_source):
+            self.reporter.say(
+                f"silver {self.table.name}: {left:,} rows left quarantine because the source has them no more"
             )
-        return counts.check(f"silver {self.table.name}"), gone
-
-    def _decide(self) -> tuple["np.ndarray[tuple[int], np.dtype[np.uint8]]", int]:
-        """What to do with each row, in the order of the snapshot."""
-        before = self._index(self.before) if self.before else Index.empty()
-        new = self._index(self.new)
-        if len(new.row) != self.new.rows:
-            raise SnapshotError(
-                f"{self.snapshot}: {self.table.name} has {len(new.row)} rows, its manifest says {self.new.rows}",
-                next_step="remove the snapshot's folder and run again",
-            )
-        return decide(new, before, self._quarantined())
+        return counts, gone
 
     def _index(self, snapshot: TableSnapshot) -> Index:
         return Index.joined([index_rows(self.table, batch, self.numbers) for batch in self._batches(snapshot)])
@@ -182,16 +180,38 @@ class _Application:
         in_source = {name: self.table.source_name(name, list(snapshot.columns)) for name in self.table.column_names}
         return frozenset(name for name, found in in_source.items() if found and snapshot.columns[found] in NUMBERS)
 
+    def _held(self, quarantine: str) -> Iterator[pd.DataFrame]:
+        """What a quarantine table holds of this table: id, chave, snapshot."""
+        yield from self.tables.pages(
+            quarantine, _HELD, key="id", size=BATCH_ROWS, within=Within("tabela", [self.table.name])
+        )
+
     def _quarantined(self) -> Hashes:
         """Fingerprints of the keys of which quarantine holds something."""
         found = [
             hash_texts(pa.array(page["chave"].dropna().drop_duplicates()))
             for quarantine in ("silver.rejeitados", "silver.valores_rejeitados")
-            for page in self.tables.pages(
-                quarantine, _QUARANTINED, key="id", size=BATCH_ROWS, within=Within("tabela", [self.table.name])
-            )
+            for page in self._held(quarantine)
         ]
         return np.unique(np.concatenate(found)) if found else np.empty(0, np.uint64)
+
+    def _settle(self, quarantine: str, in_source: Hashes) -> int:
+        """Let go of what was not refused again; answers how many of those the source has no more.
+
+        What is still refused was written again under this snapshot. The note on a value of a row that left the source
+        stays, because the row stays in silver.
+        """
+        gone = 0
+        for page in self._held(quarantine):
+            stale = page[page["snapshot"] != self.snapshot]
+            known = np.isin(hash_texts(pa.array(stale["chave"].fillna(""))), in_source)
+            if quarantine == "silver.rejeitados":
+                gone += int((~known).sum())
+            else:
+                stale = stale[known]
+            for start in range(0, len(stale), WRITE_ROWS):
+                self.tables.delete(quarantine, Within("id", stale["id"].iloc[start : start + WRITE_ROWS].to_list()))
+        return gone
 
     def _apply(self, batch: pa.Table, decisions: "np.ndarray[tuple[int], np.dtype[np.uint8]]", task: Task) -> Counts:
         """Clean and write the rows of one batch that need it."""
