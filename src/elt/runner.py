@@ -3,16 +3,27 @@
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 from elt.bronze import main as bronze
 from elt.catalog import TABLES, Table
 from elt.gold import main as gold
 from elt.lakehouse import snapshots
-from elt.lakehouse.ports import Lakehouse
+from elt.lakehouse.ports import Bucket, Lakehouse
 from elt.ledger import LEASE_SECONDS, LayerResult, Ledger, lease
 from elt.progress import Reporter
 from elt.silver import main as silver
 from elt.sources.port import Source
+
+
+@dataclass(frozen=True)
+class Pruned:
+    """What a prune removed, or would remove: snapshots, objects and their bytes; and the snapshots it keeps."""
+
+    removed: list[str]
+    kept: list[str]
+    objects: list[str]
+    bytes: int
 
 
 class Runner:
@@ -62,6 +73,37 @@ class Runner:
             self._lakehouse.bucket.delete(left)
             return left
 
+    def replay(self, snapshot: str) -> list[LayerResult]:
+        """Silver and gold as this snapshot alone gives them. The next run applies the snapshots after it."""
+        with self._ledger() as ledger:
+            results = [self._silver(ledger, replay=snapshot)]
+            if results[-1].key.goes_on:
+                results.append(self._gold(ledger))
+            return results
+
+    def prune(self, keep: int, *, dry_run: bool = False) -> Pruned:
+        """Remove all but the newest ``keep`` snapshots and those that silver needs, and what dead runs left.
+
+        Manifests go first: a snapshot is there whole or not at all, and what a killed prune leaves is swept later.
+        """
+        with self._ledger() as ledger:
+            bucket = self._lakehouse.bucket
+            known = snapshots.committed(bucket)
+            removed = snapshots.prunable(known, keep, ledger.last_applied())
+            manifests = [f"{snapshot}/{snapshots.MANIFEST}" for snapshot in removed]
+            parts = [path for path in snapshots.leftovers(bucket, without=removed) if path not in manifests]
+            sizes = bucket.sizes()
+            if not dry_run:
+                bucket.delete(manifests)
+                bucket.delete(parts)
+            kept = [snapshot for snapshot in known if snapshot not in removed]
+            return Pruned(removed, kept, [*manifests, *parts], sum(sizes[path] for path in [*manifests, *parts]))
+
+    def copy_snapshots(self, source: Bucket, target: Bucket) -> list[str]:
+        """Copy the snapshots that ``target`` lacks, while no other run can write or prune; answers their names."""
+        with self._ledger():
+            return snapshots.copy(source, target, self._reporter)
+
     @contextmanager
     def _ledger(self) -> Iterator[Ledger]:
         tables = self._lakehouse.tables
@@ -71,10 +113,13 @@ class Runner:
     def _bronze(self, source: Source, ledger: Ledger) -> LayerResult:
         return _timed(lambda: bronze.run(source, self._lakehouse, ledger, self._reporter, self._tables), self._reporter)
 
-    def _silver(self, ledger: Ledger, *, full: bool) -> LayerResult:
-        return _timed(
-            lambda: silver.run(self._lakehouse, ledger, self._reporter, self._tables, full=full), self._reporter
-        )
+    def _silver(self, ledger: Ledger, *, full: bool = False, replay: str | None = None) -> LayerResult:
+        def layer() -> LayerResult:
+            if replay is not None:
+                return silver.replay(replay, self._lakehouse, ledger, self._reporter, self._tables)
+            return silver.run(self._lakehouse, ledger, self._reporter, self._tables, full=full)
+
+        return _timed(layer, self._reporter)
 
     def _gold(self, ledger: Ledger) -> LayerResult:
         return _timed(lambda: gold.run(self._lakehouse, ledger, self._reporter), self._reporter)

@@ -76,6 +76,9 @@ class Bucket(Protocol):
     def list(self, prefix: str = "") -> list[str]:
         """The paths of all objects that begin with ``prefix``, sorted."""
 
+    def sizes(self, prefix: str = "") -> dict[str, int]:
+        """The bytes of each object whose path begins with ``prefix``, in the order of ``list``."""
+
     def delete(self, paths: Sequence[str]) -> None:
         """Delete the objects; one that is gone already is no error."""
 

@@ -39,6 +39,10 @@ def run(
     to do, even if an earlier run wrote the rows and died.
     """
     known = snapshots.committed(lakehouse.bucket)
+    if known and ledger.rebuild_unfinished():  # a replay died: what it left is of no snapshot in this order
+        reporter.say("silver: a replay did not end; silver is built again from every snapshot in bronze")
+        ledger.empty_silver([table.name for table in tables])
+        full = False
     applied = ledger.last_applied()
     waiting = known[-1:] if full else [snapshot for snapshot in known if applied is None or snapshot > applied]
     base = applied if applied in known and not full else None
@@ -47,16 +51,10 @@ def run(
         with ledger.execution("silver", snapshot) as execution:
             manifest = snapshots.read_manifest(lakehouse.bucket, snapshot)
             before = snapshots.read_manifest(lakehouse.bucket, base) if base else None
-            details: dict[str, object] = {}
-            applied_counts = Counts()
-            for table in tables:
-                found, vanished = _Application(lakehouse, ledger, reporter, table, manifest, before).run()
-                details[table.name] = {**vars(found), "gone_from_source": vanished}
-                applied_counts += found
-                gone += vanished
-            key = _key(applied_counts, ledger)
-            execution.close(LayerResult("silver", key, applied_counts, snapshot, details))
-        counts += applied_counts
+            result, vanished = _apply(lakehouse, ledger, reporter, tables, manifest, before)
+            execution.close(result)
+        counts += result.counts
+        gone += vanished
         base = snapshot
     if gone:
         reporter.say(f"silver: {gone:,} rows are no longer in the source; silver keeps them")
@@ -65,6 +63,48 @@ def run(
         with ledger.execution("silver") as execution:
             execution.close(result)
     return result
+
+
+def replay(
+    snapshot: str,
+    lakehouse: Lakehouse,
+    ledger: Ledger,
+    reporter: Reporter,
+    tables: tuple[Table, ...] = TABLES,
+) -> LayerResult:
+    """Make silver what this snapshot alone gives: empty it, then apply the snapshot whole.
+
+    Every part is checked before anything is emptied. The snapshots after it wait for silver again. Gold keeps its rows
+    until it recomputes them: emptying marks every one. If this dies on the way, ``run`` builds silver again from all
+    snapshots, and another replay begins anew.
+    """
+    with ledger.execution("silver", snapshot) as execution:
+        manifest = snapshots.read_manifest(lakehouse.bucket, snapshot)
+        snapshots.check_parts(lakehouse.bucket, manifest, reporter)
+        ledger.still_mine()
+        ledger.empty_silver([table.name for table in tables])
+        result, _ = _apply(lakehouse, ledger, reporter, tables, manifest, None)
+        execution.close(result)
+        return result
+
+
+def _apply(
+    lakehouse: Lakehouse,
+    ledger: Ledger,
+    reporter: Reporter,
+    tables: tuple[Table, ...],
+    manifest: Manifest,
+    before: Manifest | None,
+) -> tuple[LayerResult, int]:
+    """Apply one snapshot, table by table; answers the result and how many keys are gone from the source."""
+    details: dict[str, object] = {}
+    counts, gone = Counts(), 0
+    for table in tables:
+        found, vanished = _Application(lakehouse, ledger, reporter, table, manifest, before).run()
+        details[table.name] = {**vars(found), "gone_from_source": vanished}
+        counts += found
+        gone += vanished
+    return LayerResult("silver", _key(counts, ledger), counts, manifest.snapshot, details), gone
 
 
 def _key(counts: Counts, ledger: Ledger) -> StatusKey:
