@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import click
 from rich.console import Console
 
-from elt import __version__
+from elt import __version__, stopping, telemetry
 from elt.cli import inspect, layers, setup
 from elt.errors import MedallionError
 
@@ -18,6 +18,8 @@ Exit codes:
   2  wrong usage or configuration; nothing was read or written
   3  another run holds the lakehouse; nothing was written
   130  interrupted from the keyboard
+  143  asked to end (SIGTERM) in the middle of a run: the batch is complete, the next run goes on from there
+       (medallion schedule: 0 if no run was at work)
 """
 
 
@@ -41,13 +43,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and end the process with its exit code."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        medallion.main(given, prog_name="medallion", standalone_mode=False)
+        with stopping.on_sigterm():
+            telemetry.start()
+            medallion.main(given, prog_name="medallion", standalone_mode=False)
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
     except (click.Abort, KeyboardInterrupt):
         click.echo("interrupted; what was written is complete, and the next run goes on from there", err=True)
-        sys.exit(130)
+        sys.exit(stopping.EXIT_CODE if stopping.asked() else 130)
     except MedallionError as error:
         _show_error(error, as_json="--json" in given)
         sys.exit(error.exit_code)

@@ -50,7 +50,7 @@ def run(
             details: dict[str, object] = {}
             applied_counts = Counts()
             for table in tables:
-                found, vanished = _Application(lakehouse, ledger, reporter, table, manifest, before).run()
+                found, vanished = _Application(lakehouse, reporter, table, manifest, before).run()
                 details[table.name] = {**vars(found), "gone_from_source": vanished}
                 applied_counts += found
                 gone += vanished
@@ -77,7 +77,6 @@ class _Application:
     def __init__(
         self,
         lakehouse: Lakehouse,
-        ledger: Ledger,
         reporter: Reporter,
         table: Table,
         manifest: Manifest,
@@ -85,7 +84,6 @@ class _Application:
     ) -> None:
         self.bucket: Bucket = lakehouse.bucket
         self.tables: Tables = lakehouse.tables
-        self.ledger = ledger
         self.reporter = reporter
         self.table = table
         self.snapshot = manifest.snapshot
@@ -171,7 +169,6 @@ class _Application:
             }
             rejected.append(refusals(rows["id"], reasons))
             rows = rows.drop(index=orphans.index)
-        self.ledger.still_mine()
         written, reasons = upsert_in_batches(self.tables, self.table.silver, rows.sort_values("id"), task)
         rejected.append(refusals(rows["id"], reasons))
         refused = pd.concat(rejected)
