@@ -30,6 +30,8 @@ def _no_settings_of_the_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path)
     for name in (
         *("DATA_DIR", "LAKEHOUSE_DB_URL", "LAKEHOUSE_URL", "LAKEHOUSE_KEY", "BUCKET_NAME"),
         *("SOURCE_DB_URL", "SOURCE_DB_SCHEMA", "SOURCE_FILES", "SUPABASE_URL", "SUPABASE_KEY"),
+        *("SCHEDULE", "TZ", "ALERT_WEBHOOK", "ALERT_ON_SUCCESS", "ALERT_QUARANTINE_ABOVE", "HEARTBEAT_URL"),
+        *("KEEP_ALIVE", "LOG_FORMAT", "OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"),
     ):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.chdir(tmp_path)

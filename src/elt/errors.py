@@ -6,6 +6,7 @@
     ├── SnapshotError             a bronze snapshot is not what its manifest says
     ├── AccountingError           rows in and rows out do not add up
     ├── LeaseError                another run holds the lakehouse
+    ├── Stopped                   the process was asked to end (SIGTERM) in the middle of a run
     └── LakehouseError            the lakehouse (or the source's server) answered with an error
         ├── Unreachable           no answer: network, stopped server            (transient: tried again)
         ├── Timeout               the server gave up on a long request          (the batch is halved)
@@ -26,6 +27,8 @@ class MedallionError(Exception):
     """
 
     exit_code = 1
+    run = ""
+    """The run's identifier in the ledger, if it was in one."""
 
     def __init__(self, what: str, *, kept: str = "", next_step: str = "") -> None:
         super().__init__(what)
@@ -56,6 +59,12 @@ class LeaseError(MedallionError):
     """Another run holds the lakehouse."""
 
     exit_code = 3
+
+
+class Stopped(MedallionError):
+    """The process was asked to end in the middle of a run, and did so between two batches."""
+
+    exit_code = 143  # as a shell shows a process that SIGTERM ended: 128 + 15
 
 
 class LakehouseError(MedallionError):

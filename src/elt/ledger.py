@@ -1,16 +1,22 @@
 """The run ledger (``controle.execucoes``) and the lease that keeps two runs apart. Both use the database's clock."""
 
+import hashlib
 import json
+import os
 import socket
 import threading
+import time
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
+from datetime import datetime
+from pathlib import Path
 
 import psutil
 import pyarrow as pa
 
+from elt import stopping
 from elt.errors import AccountingError, LeaseError, MedallionError
 from elt.keys import StatusKey
 from elt.lakehouse.ports import Tables
@@ -81,17 +87,24 @@ class LayerResult:
 class Execution:
     """One ledger row while its layer works: closed with a result, or with an error."""
 
-    def __init__(self, tables: Tables, identifier: str) -> None:
+    def __init__(self, tables: Tables, identifier: str, check_lease: Callable[[], None]) -> None:
         self._tables = tables
         self._identifier = identifier
+        self._check_lease = check_lease
 
     def close(self, result: LayerResult) -> None:
-        """Record what the layer did."""
+        """Record what the layer did, if the lakehouse was this run's to the end."""
+        self._check_lease()
         self._close(result.key, result.snapshot, result.counts, None, result.details)
 
     def fail(self, error: BaseException) -> None:
         """Record that the layer failed, and with which words."""
-        words = error.what if isinstance(error, MedallionError) else f"{type(error).__name__}: {error}"
+        if isinstance(error, MedallionError):
+            words = error.what
+        elif isinstance(error, KeyboardInterrupt):
+            words = str(error) or "interrupted from the keyboard"
+        else:
+            words = f"{type(error).__name__}: {error}"
         self._close(None, None, None, words, {})
 
     def _close(
@@ -120,14 +133,19 @@ class Execution:
 class Ledger:
     """The run ledger of one run."""
 
-    def __init__(self, tables: Tables, lease_lost: threading.Event | None = None) -> None:
+    def __init__(self, tables: Tables, lease: "Lease | None" = None) -> None:
         self._tables = tables
-        self._lease_lost = lease_lost
+        self._lease = lease
         self.run = uuid.uuid4().hex
 
-    def still_mine(self) -> None:
-        """Nothing, unless the lease went to another run meanwhile: then a ``LeaseError``, before the next write."""
-        if self._lease_lost is not None and self._lease_lost.is_set():
+    def may_go_on(self) -> None:
+        """Nothing, unless the run has to end before its next batch: ``Stopped``; ``LeaseError`` without its lease."""
+        stopping.check()
+        self.check_lease()
+
+    def check_lease(self) -> None:
+        """Nothing, or a ``LeaseError`` if another run has had the lakehouse since this one began."""
+        if self._lease is not None and not self._lease.is_mine():
             raise LeaseError(
                 "this run was away for longer than its lease, and another run has taken the lakehouse",
                 kept="what was written is complete, batch by batch",
@@ -145,7 +163,7 @@ class Ledger:
         self._tables.call(
             "controle.abrir_execucao", p_id=identifier, p_execucao=self.run, p_camada=layer, p_snapshot=snapshot
         )
-        execution = Execution(self._tables, identifier)
+        execution = Execution(self._tables, identifier, self.check_lease)
         try:
             yield execution
         except BaseException as error:
@@ -172,64 +190,142 @@ class Ledger:
         return self._tables.count("controle.pendencias")
 
 
-def this_process() -> str:
-    """Who holds a lease: host, process number, and when the process started (numbers are used again)."""
-    process = psutil.Process()
-    return f"{socket.gethostname()}:{process.pid}:{process.create_time():.2f}"
+_THIS_PROCESS = uuid.uuid4().hex
+"""Tells this process from an earlier one with the same number."""
+
+
+def this_place() -> str:
+    """Where process numbers mean the same as here: this boot of this kernel, and this container of it.
+
+    Source: proc(5). Empty where there is no /proc; then the host's name alone has to tell.
+    """
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        return hashlib.sha256(f"{boot} {Path('/proc/self/ns/pid').readlink()}".encode()).hexdigest()[:12]
+    except OSError:
+        return ""
 
 
 def _died(owner: str) -> bool:
-    """Whether a lease's owner is a process of this host that is no more."""
-    host, pid, started = [*owner.split(":"), "", ""][:3]
-    if host != socket.gethostname() or not pid.isdigit():
+    """Whether a lease's owner is a process of this very place that is no more.
+
+    A number that is in use again counts as alive: that lease ends by itself a little later.
+    """
+    host, pid, place, process = [*owner.split(":"), "", "", ""][:4]
+    if host != socket.gethostname() or place != this_place() or not pid.isdigit():
         return False
+    if int(pid) == os.getpid():
+        return process != _THIS_PROCESS
     try:
-        return f"{psutil.Process(int(pid)).create_time():.2f}" != started
+        return str(psutil.Process(int(pid)).status()) == psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return True
     except psutil.Error:
         return False
 
 
-@contextmanager
-def lease(tables: Tables, seconds: int = LEASE_SECONDS) -> Iterator[threading.Event]:
-    """Hold the lakehouse for one run. The event inside is set if the lease is lost on the way.
+def _seconds() -> float:
+    """A clock that goes on while the process, or the machine, sleeps."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic()
 
-    A thread renews the lease three times in its length. ``LeaseError`` if another run holds it; a holder of this host
-    that died gives it up at once, one of another host when it expires.
-    """
-    owner = this_process()
-    holder = str(tables.call("controle.arrendar", p_dono=owner, p_segundos=seconds))
-    if holder != owner and _died(holder):
-        tables.call("controle.devolver", p_dono=holder)
-        holder = str(tables.call("controle.arrendar", p_dono=owner, p_segundos=seconds))
-    if holder != owner:
-        host, pid = holder.split(":")[:2] if holder.count(":") >= 2 else (holder, "?")
-        raise LeaseError(
-            f"another run holds the lakehouse: process {pid} on {host}",
-            kept="nothing was written by this one",
-            next_step=f"wait for it to end; if it is dead, its lease ends by itself within {seconds} seconds",
-        )
-    ended, lost = threading.Event(), threading.Event()
 
-    def renew() -> None:
-        while not ended.wait(seconds / 3):
+class Lease:
+    """The lakehouse, held for one run. A thread renews it three times in its length."""
+
+    def __init__(self, tables: Tables, seconds: int) -> None:
+        self._tables = tables
+        self._length = seconds
+        self._owner = f"{socket.gethostname()}:{os.getpid()}:{this_place()}:{_THIS_PROCESS}:{uuid.uuid4().hex}"
+        self._renewed_at = 0.0
+        self._lost = False
+        self._ended = threading.Event()
+
+    def take(self) -> str:
+        """Take it if nobody holds it; answers who holds it now."""
+        self._renewed_at = _seconds()
+        return str(self._tables.call("controle.arrendar", p_dono=self._owner, p_segundos=self._length))
+
+    def renew(self) -> None:
+        """Hold it for its whole length again, unless another run has had it since: then it is lost."""
+        asked_at = _seconds()
+        if self._tables.call("controle.renovar", p_dono=self._owner, p_segundos=self._length):
+            self._renewed_at = asked_at
+        else:
+            self._lost = True
+
+    def give_back(self, owner: str | None = None) -> None:
+        """End it; or end the one of an owner that died."""
+        self._tables.call("controle.devolver", p_dono=owner or self._owner)
+
+    def is_mine(self) -> bool:
+        """Whether it is still held.
+
+        One that may have run out (this process was stopped, the network was away) is renewed first, so that the answer
+        is true now, and not only when the thread last looked.
+        """
+        if not self._lost and _seconds() - self._renewed_at > self._length / 2:
+            self.renew()
+        return not self._lost
+
+    @contextmanager
+    def held(self) -> Iterator["Lease"]:
+        """Hold it: ``LeaseError`` if another run does.
+
+        One of a process of this host that died is taken over at once, one of another host when it expires.
+        """
+        holder = self.take()
+        if holder != self._owner and _died(holder):
+            self.give_back(holder)
+            holder = self.take()
+        if holder != self._owner:
+            host, pid = holder.split(":")[:2] if ":" in holder else (holder, "?")
+            raise LeaseError(
+                f"another run holds the lakehouse: process {pid} on {host}",
+                kept="nothing was written by this one",
+                next_step=f"wait for it to end; if it is dead, its lease ends by itself within {self._length} seconds",
+            )
+        thread = threading.Thread(target=self._renew_until_the_end, name="lease", daemon=True)
+        thread.start()
+        try:
+            yield self
+        finally:
+            self._ended.set()
+            thread.join()
+            with suppress(MedallionError):  # a lease that cannot be given back expires by itself
+                self.give_back()
+
+    def _renew_until_the_end(self) -> None:
+        while not self._lost and not self._ended.wait(self._length / 3):
             try:
-                if tables.call("controle.arrendar", p_dono=owner, p_segundos=seconds) != owner:
-                    lost.set()
-                    return
+                self.renew()
             except MedallionError:
                 continue  # the work itself will meet the same error, and says it better
 
-    thread = threading.Thread(target=renew, name="lease", daemon=True)
-    thread.start()
-    try:
-        yield lost
-    finally:
-        ended.set()
-        thread.join()
-        with suppress(MedallionError):  # a lease that cannot be given back expires by itself
-            tables.call("controle.devolver", p_dono=owner)
+
+def last_complete(rows: Sequence[Mapping[str, object]]) -> datetime | None:
+    """When the newest run that went to its end began, of the ledger's ``rows`` as ``recent`` gives them.
+
+    A run went to its end if none of its layers failed or is open, and the last of them had nothing to hand on.
+    """
+    runs: dict[object, list[Mapping[str, object]]] = {}
+    for row in rows:
+        runs.setdefault(row["execucao"], []).append(row)
+    began = [min(moment(row["iniciada_em"]) for row in run) for run in runs.values() if _went_to_its_end(run)]
+    return max(began, default=None)
+
+
+def _went_to_its_end(run: Sequence[Mapping[str, object]]) -> bool:
+    if any(row["erro"] or row["chave"] is None for row in run):
+        return False
+    layers = {row["camada"] for row in run}
+    last = next(layer for layer in ("gold", "silver", "bronze") if layer in layers)
+    keys = [StatusKey(int(str(row["chave"]))) for row in run if row["camada"] == last]
+    return "bronze" in layers and not any(key.goes_on for key in keys)
+
+
+def moment(printed: object) -> datetime:
+    """A time of the ledger."""
+    return datetime.fromisoformat(str(printed))
 
 
 def recent(tables: Tables, limit: int = 1_000) -> list[dict[str, object]]:

@@ -1,15 +1,31 @@
-"""What a person sees while a layer works: bars on a terminal, plain lines without one."""
+"""What a person sees while a layer works: bars on a terminal, plain lines without one, JSON lines for machines."""
 
+import json
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
+from datetime import UTC, datetime
 from typing import Protocol, TextIO
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 LINE_EVERY_SECONDS = 10.0
+
+
+_ABOUT: ContextVar[dict[str, object]] = ContextVar("about", default={})  # noqa: B039 - never changed in place
+
+
+@contextmanager
+def about(**fields: object) -> Iterator[None]:
+    """What is said inside is about this run, layer, count: fields of each JSON line, and nothing in the others."""
+    token = _ABOUT.set({**_ABOUT.get(), **fields})
+    try:
+        yield
+    finally:
+        _ABOUT.reset(token)
 
 
 class Task(Protocol):
@@ -86,7 +102,17 @@ class _Lines:
         if time.monotonic() - self._said_at >= self._every_seconds:
             self._said_at = time.monotonic()
             of = f" of {self._total:,}" if self._total is not None else ""
-            self._reporter.say(f"{self._name}: {self._done:,}{of}")
+            with about(done=self._done, total=self._total):
+                self._reporter.say(f"{self._name}: {self._done:,}{of}")
+
+
+class JsonReporter(PlainReporter):
+    """One JSON object a line: time (UTC), level, message, and what ``about`` says (run, layer, counts)."""
+
+    def say(self, text: str) -> None:  # noqa: D102
+        now = datetime.now(UTC).isoformat(timespec="milliseconds")
+        fields = {"time": now, "level": "info", **_ABOUT.get(), "message": text}
+        print(json.dumps(fields, ensure_ascii=False, default=str), file=self._stream, flush=True)
 
 
 class SilentReporter:

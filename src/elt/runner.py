@@ -4,16 +4,24 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 
+from elt import telemetry
 from elt.bronze import main as bronze
 from elt.catalog import TABLES, Table
+from elt.errors import MedallionError
 from elt.gold import main as gold
+from elt.guarded import guarded, guarded_source
 from elt.lakehouse import snapshots
 from elt.lakehouse.ports import Bucket, Lakehouse
-from elt.ledger import LEASE_SECONDS, LayerResult, Ledger, lease
-from elt.progress import Reporter
+from elt.ledger import LEASE_SECONDS, LayerResult, Lease, Ledger, last_complete, recent
+from elt.progress import Reporter, about
 from elt.silver import main as silver
 from elt.sources.port import Source
+from elt.stopping import between_batches
+
+CLOCKS_APART = timedelta(seconds=30)
+"""How far the database's clock may be behind this machine's without a run counting as older than it is."""
 
 
 @dataclass(frozen=True)
@@ -36,14 +44,24 @@ class Runner:
         tables: tuple[Table, ...] = TABLES,
         lease_seconds: int = LEASE_SECONDS,
     ) -> None:
-        self._lakehouse = lakehouse
+        self._unguarded = lakehouse
+        self._lakehouse = guarded(lakehouse, self._may_go_on)
+        self._ledger_now: Ledger | None = None
         self._reporter = reporter
         self._tables = tables
         self._lease_seconds = lease_seconds
 
-    def run(self, source: Source, *, full: bool = False) -> list[LayerResult]:
-        """Bronze, then silver, then gold; the results of those that ran. ``full``: see ``silver``."""
+    def run(self, source: Source, *, full: bool = False, unless_since: datetime | None = None) -> list[LayerResult]:
+        """Bronze, then silver, then gold; the results of those that ran. ``full``: see ``silver``.
+
+        ``unless_since``: do nothing if a run that went to its end began at that time or later.
+        """
         with self._ledger() as ledger:
+            if unless_since is not None:
+                last = last_complete(recent(self._lakehouse.tables))
+                if last is not None and last >= unless_since - CLOCKS_APART:
+                    self._reporter.say(f"nothing to do: a run that began at {last:%Y-%m-%d %H:%M:%S %Z} is complete")
+                    return []
             results = [self._bronze(source, ledger)]
             if results[-1].key.goes_on or full:
                 results.append(self._silver(ledger, full=full))
@@ -106,12 +124,28 @@ class Runner:
 
     @contextmanager
     def _ledger(self) -> Iterator[Ledger]:
-        tables = self._lakehouse.tables
-        with lease(tables, self._lease_seconds) as lost:
-            yield Ledger(tables, lost)
+        """The ledger of one run that holds the lease. What fails inside carries the run's identifier."""
+        tables = self._unguarded.tables
+        with between_batches(), Lease(tables, self._lease_seconds).held() as lease:
+            self._ledger_now = ledger = Ledger(tables, lease)
+            try:
+                with telemetry.span("run", run=ledger.run), about(run=ledger.run):
+                    yield ledger
+            except MedallionError as error:
+                error.run = ledger.run
+                raise
+            finally:
+                self._ledger_now = None
+
+    def _may_go_on(self) -> None:
+        if self._ledger_now is not None:
+            self._ledger_now.may_go_on()
 
     def _bronze(self, source: Source, ledger: Ledger) -> LayerResult:
-        return _timed(lambda: bronze.run(source, self._lakehouse, ledger, self._reporter, self._tables), self._reporter)
+        asked = guarded_source(source, self._may_go_on)
+        return _observed(
+            "bronze", lambda: bronze.run(asked, self._lakehouse, ledger, self._reporter, self._tables), self._reporter
+        )
 
     def _silver(self, ledger: Ledger, *, full: bool = False, replay: str | None = None) -> LayerResult:
         def layer() -> LayerResult:
@@ -119,16 +153,20 @@ class Runner:
                 return silver.replay(replay, self._lakehouse, ledger, self._reporter, self._tables)
             return silver.run(self._lakehouse, ledger, self._reporter, self._tables, full=full)
 
-        return _timed(layer, self._reporter)
+        return _observed("silver", layer, self._reporter)
 
     def _gold(self, ledger: Ledger) -> LayerResult:
-        return _timed(lambda: gold.run(self._lakehouse, ledger, self._reporter), self._reporter)
+        return _observed("gold", lambda: gold.run(self._lakehouse, ledger, self._reporter), self._reporter)
 
 
-def _timed(layer: Callable[[], LayerResult], reporter: Reporter) -> LayerResult:
-    """The layer's result with its wall time, said as one line."""
-    started = time.monotonic()
-    result = layer()
-    result = LayerResult(**{**vars(result), "seconds": time.monotonic() - started})
-    reporter.say(f"{result.layer}: {int(result.key)} - {result.key.meaning}")
-    return result
+def _observed(name: str, layer: Callable[[], LayerResult], reporter: Reporter) -> LayerResult:
+    """The layer's result with its wall time, said as one line, and traced as one span."""
+    with telemetry.span(name) as span, about(layer=name):
+        started = time.monotonic()
+        result = layer()
+        result = LayerResult(**{**vars(result), "seconds": time.monotonic() - started})
+        facts = {"key": int(result.key), **{f"rows_{name}": rows for name, rows in vars(result.counts).items()}}
+        telemetry.set_attributes(span, **facts)
+        with about(**facts, seconds=round(result.seconds, 3)):
+            reporter.say(f"{result.layer}: {int(result.key)} - {result.key.meaning}")
+        return result

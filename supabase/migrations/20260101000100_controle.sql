@@ -52,7 +52,7 @@ create table if not exists controle.arrendamento (
   expira_em timestamptz not null
 );
 
--- Takes or renews the lease for p_dono; answers who holds it now (p_dono means success).
+-- Takes the lease for p_dono if nobody holds it; answers who holds it now (p_dono means success).
 create or replace function controle.arrendar(p_dono text, p_segundos integer)
 returns text language plpgsql set search_path = '' as $$
 declare
@@ -64,6 +64,16 @@ begin
   where atual.dono = excluded.dono or atual.expira_em < clock_timestamp();
   select dono into v_dono from controle.arrendamento where nome = 'pipeline';
   return v_dono;
+end
+$$;
+
+-- Renews the lease of p_dono; false if another run has had it since (even if it has given it back).
+create or replace function controle.renovar(p_dono text, p_segundos integer)
+returns boolean language plpgsql set search_path = '' as $$
+begin
+  update controle.arrendamento set expira_em = clock_timestamp() + make_interval(secs => p_segundos)
+  where nome = 'pipeline' and dono = p_dono;
+  return found;
 end
 $$;
 

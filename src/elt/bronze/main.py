@@ -42,7 +42,6 @@ def run(
         for name, found in extracted.items():
             counts += Counts(found.rows, found.rows, 0) if name in changed else Counts(found.rows, 0, found.rows)
         if changed:
-            ledger.still_mine()
             manifest = _store(lakehouse.bucket, extracted, changed, last, ledger.run, source.description)
             snapshot: str | None = manifest.snapshot
             reporter.say(f"bronze: snapshot {snapshot}: {', '.join(changed)} changed")

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import click
 from rich.console import Console
 
-from elt import __version__
+from elt import __version__, stopping, telemetry
 from elt.cli import inspect, layers, quarantine, setup, snapshots
 from elt.errors import MedallionError
 
@@ -19,6 +19,8 @@ Exit codes:
   2  wrong usage or configuration; nothing was read or written
   3  another run holds the lakehouse; nothing was written
   130  interrupted from the keyboard
+  143  asked to end (SIGTERM) in the middle of a run: the batch is complete, the next run goes on from there
+       (medallion schedule: 0 if no run was at work)
 """
 
 
@@ -43,13 +45,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and end the process with its exit code."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        medallion.main(given, prog_name="medallion", standalone_mode=False)
+        with stopping.on_sigterm():
+            telemetry.start()
+            medallion.main(given, prog_name="medallion", standalone_mode=False)
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
     except (click.Abort, KeyboardInterrupt):
         click.echo("interrupted; what was written is complete, and the next run goes on from there", err=True)
-        sys.exit(130)
+        sys.exit(stopping.EXIT_CODE if stopping.asked() else 130)
     except BrokenPipeError:  # the reader, such as head, had enough; source: Python's documentation of SIGPIPE
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)

@@ -54,7 +54,7 @@ def run(lakehouse: Lakehouse, ledger: Ledger, reporter: Reporter) -> LayerResult
     with ledger.execution("gold") as execution:
         counts, details = Counts(), dict[str, object]()
         for transform in TRANSFORMS:
-            found = _recompute(transform, tables, ledger, reporter)
+            found = _recompute(transform, tables, reporter)
             details[transform.ANALYSIS.name] = vars(found)
             counts += found
         key = StatusKey.GOLD_WRITTEN if counts.written else StatusKey.GOLD_NOTHING_NEW
@@ -63,7 +63,7 @@ def run(lakehouse: Lakehouse, ledger: Ledger, reporter: Reporter) -> LayerResult
         return result
 
 
-def _recompute(transform: Transform, tables: Tables, ledger: Ledger, reporter: Reporter) -> Counts:
+def _recompute(transform: Transform, tables: Tables, reporter: Reporter) -> Counts:
     """Recompute the pending keys of one analysis: write what differs, remove what has no orders any more.
 
     A key stays pending until its row is written, so a killed run is taken up where it stopped. A key that changes while
@@ -77,7 +77,6 @@ def _recompute(transform: Transform, tables: Tables, ledger: Ledger, reporter: R
             keys = page["chave"].to_list()
             tables.call("controle.reservar", p_analise=analysis.name, p_chaves=keys)
             rows = _compute(transform, tables, keys)
-            ledger.still_mine()
             written = tables.upsert(analysis.gold, rows, key=analysis.key)
             without_orders = sorted(set(keys).difference(rows[analysis.key]))
             removed = tables.delete(analysis.gold, Within(analysis.key, without_orders)) if without_orders else 0

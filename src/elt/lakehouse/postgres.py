@@ -4,6 +4,7 @@ import json
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TypeVar
 
@@ -25,15 +26,16 @@ TRIES = 4
 
 
 class PostgresTables:
-    """One connection, opened at the first use and again after it breaks, used by one thread at a time."""
+    """One connection for each thread, opened at the first use and again after it breaks.
+
+    A thread that renews the lease must not wait for one that is in the middle of a long statement.
+    """
 
     def __init__(self, url: str, *, setting: str = "LAKEHOUSE_DB_URL", wait_seconds: float = 1.0) -> None:
         self._url = url
         self._setting = setting
         self._wait_seconds = wait_seconds
-        self._connection: psycopg.Connection | None = None
-        self._lock = threading.RLock()
-        self._staged: set[tuple[str, tuple[str, ...]]] = set()
+        self._sessions: dict[int, _Session] = {}
 
     def pages(  # noqa: D102 - see the port
         self, table: str, schema: pa.Schema, *, key: str, size: int, within: Within | None = None
@@ -68,14 +70,15 @@ class PostgresTables:
         columns = list(data.schema.names)
         staging = sql.Identifier(f"staging_{table.replace('.', '_')}")
         others = [name for name in columns if name != key]
-        if (table, tuple(columns)) not in self._staged:
+        staged = self._sessions[threading.get_ident()].staged
+        if staged.get(table) != columns:
             connection.execute(sql.SQL("drop table if exists {}").format(staging))
             connection.execute(
                 sql.SQL("create temporary table {} on commit delete rows as select {} from {} with no data").format(
                     staging, _identifiers(columns), _name(table)
                 )
             )
-            self._staged.add((table, tuple(columns)))
+            staged[table] = columns
         merge = sql.SQL(
             """
             with merged as (
@@ -124,11 +127,14 @@ class PostgresTables:
         return row[0] if row else None
 
     def close(self) -> None:  # noqa: D102
-        with self._lock:
-            if self._connection is not None:
-                with suppress(psycopg.Error):
-                    self._connection.close()
-            self._connection = None
+        for thread in list(self._sessions):
+            self._close(thread)
+
+    def _close(self, thread: int) -> None:
+        session = self._sessions.pop(thread, None)
+        if session is not None:
+            with suppress(psycopg.Error):
+                session.connection.close()
 
     def _try(self, doing: str, operation: Callable[[psycopg.Connection], T]) -> T:
         """The operation's result; a server that does not answer is asked again, with growing pauses."""
@@ -138,21 +144,30 @@ class PostgresTables:
             wait=wait_random_exponential(multiplier=self._wait_seconds, max=10),
             reraise=True,
         ):
-            with attempt, self._lock:
+            with attempt:
                 connection = self._connected()
                 try:
                     with translated_errors(doing):
                         return operation(connection)
                 except Unreachable:
-                    self.close()
+                    self._close(threading.get_ident())
                     raise
         raise AssertionError("unreachable")  # pragma: no cover - reraise=True leaves the loop by return or raise
 
     def _connected(self) -> psycopg.Connection:
-        if self._connection is None or self._connection.closed:
-            self._connection = connect(self._url, setting=self._setting)
-            self._staged = set()
-        return self._connection
+        thread = threading.get_ident()
+        session = self._sessions.get(thread)
+        if session is None or session.connection.closed:
+            session = self._sessions[thread] = _Session(connect(self._url, setting=self._setting))
+        return session.connection
+
+
+@dataclass
+class _Session:
+    """One thread's connection, and the columns of each staging table it has."""
+
+    connection: psycopg.Connection
+    staged: dict[str, list[str]] = field(default_factory=dict)
 
 
 def _read(connection: psycopg.Connection, query: sql.Composed, schema: pa.Schema, rows: int) -> list[pa.Table]:

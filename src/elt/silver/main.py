@@ -81,7 +81,6 @@ def replay(
     with ledger.execution("silver", snapshot) as execution:
         manifest = snapshots.read_manifest(lakehouse.bucket, snapshot)
         snapshots.check_parts(lakehouse.bucket, manifest, reporter)
-        ledger.still_mine()
         ledger.empty_silver([table.name for table in tables])
         result, _ = _apply(lakehouse, ledger, reporter, tables, manifest, None)
         execution.close(result)
@@ -100,7 +99,7 @@ def _apply(
     details: dict[str, object] = {}
     counts, gone = Counts(), 0
     for table in tables:
-        found, vanished = _Application(lakehouse, ledger, reporter, table, manifest, before).run()
+        found, vanished = _Application(lakehouse, reporter, table, manifest, before).run()
         details[table.name] = {**vars(found), "gone_from_source": vanished}
         counts += found
         gone += vanished
@@ -117,7 +116,6 @@ class _Application:
     def __init__(
         self,
         lakehouse: Lakehouse,
-        ledger: Ledger,
         reporter: Reporter,
         table: Table,
         manifest: Manifest,
@@ -125,7 +123,6 @@ class _Application:
     ) -> None:
         self.bucket: Bucket = lakehouse.bucket
         self.tables: Tables = lakehouse.tables
-        self.ledger = ledger
         self.reporter = reporter
         self.table = table
         self.snapshot = manifest.snapshot
@@ -231,7 +228,6 @@ class _Application:
             }
             rejected.append(refusals(rows["id"], reasons))
             rows = rows.drop(index=orphans.index)
-        self.ledger.still_mine()
         written, reasons = upsert_in_batches(self.tables, self.table.silver, rows.sort_values("id"), task)
         rejected.append(refusals(rows["id"], reasons))
         refused = pd.concat(rejected)

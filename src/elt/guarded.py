@@ -1,0 +1,115 @@
+"""Ports that ask before each batch whether the run may go on, so that no layer can forget to.
+
+``may_go_on`` raises what ends the run: its lease is gone, or the process was asked to stop.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+
+from elt.lakehouse.ports import Bucket, Lakehouse, Tables, Within, Written
+from elt.sources.port import Extract, Source
+
+Question = Callable[[], None]
+
+
+def guarded(lakehouse: Lakehouse, may_go_on: Question) -> Lakehouse:
+    """The lakehouse, asking before each write, each page and each object."""
+    tables, bucket = _Tables(lakehouse.tables, may_go_on), _Bucket(lakehouse.bucket, may_go_on)
+    return Lakehouse(tables, bucket, lakehouse.description)
+
+
+def guarded_source(source: Source, may_go_on: Question) -> Source:
+    """The source, asking before each page."""
+    return _Source(source, may_go_on)
+
+
+@dataclass(frozen=True)
+class _Tables:
+    tables: Tables
+    may_go_on: Question
+
+    def pages(
+        self, table: str, schema: pa.Schema, *, key: str, size: int, within: Within | None = None
+    ) -> Iterator[pd.DataFrame]:
+        for page in self.tables.pages(table, schema, key=key, size=size, within=within):
+            self.may_go_on()
+            yield page
+
+    def upsert(self, table: str, rows: pd.DataFrame, *, key: str) -> Written:
+        self.may_go_on()
+        return self.tables.upsert(table, rows, key=key)
+
+    def delete(self, table: str, within: Within) -> int:
+        self.may_go_on()
+        return self.tables.delete(table, within)
+
+    def count(self, table: str, within: Within | None = None) -> int:
+        return self.tables.count(table, within)
+
+    def call(self, function: str, **arguments: object) -> object:
+        self.may_go_on()
+        return self.tables.call(function, **arguments)
+
+    def close(self) -> None:
+        self.tables.close()
+
+
+@dataclass(frozen=True)
+class _Bucket:
+    bucket: Bucket
+    may_go_on: Question
+
+    def put(self, path: str, content: Path | bytes) -> None:
+        self.may_go_on()
+        self.bucket.put(path, content)
+
+    def get(self, path: str) -> bytes:
+        self.may_go_on()
+        return self.bucket.get(path)
+
+    def list(self, prefix: str = "") -> list[str]:
+        return self.bucket.list(prefix)
+
+    def sizes(self, prefix: str = "") -> dict[str, int]:
+        return self.bucket.sizes(prefix)
+
+    def delete(self, paths: Sequence[str]) -> None:
+        self.may_go_on()
+        self.bucket.delete(paths)
+
+
+@dataclass(frozen=True)
+class _Source:
+    source: Source
+    may_go_on: Question
+
+    @property
+    def description(self) -> str:
+        return self.source.description
+
+    @contextmanager
+    def open(self) -> Iterator[Extract]:
+        with self.source.open() as extract:
+            yield _Extract(extract, self.may_go_on)
+
+
+@dataclass(frozen=True)
+class _Extract:
+    extract: Extract
+    may_go_on: Question
+
+    def columns(self, table: str) -> dict[str, str]:
+        return self.extract.columns(table)
+
+    def count(self, table: str) -> int | None:
+        return self.extract.count(table)
+
+    def pages(self, table: str, rows: int) -> Iterator[pa.Table]:
+        for page in self.extract.pages(table, rows):
+            self.may_go_on()
+            yield page
