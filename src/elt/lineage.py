@@ -57,8 +57,11 @@ def _run_at(lakehouse: Lakehouse, moment: datetime) -> dict[str, object] | None:
 
 
 def _in_bronze(lakehouse: Lakehouse, table: Table, key: str, snapshot: str) -> dict[str, object]:
-    """The object that holds the key, and the row as it stands there."""
-    stored = snapshots.read_manifest(lakehouse.bucket, snapshot).tables[table.name]
+    """The object that holds the key, and the row as it stands there; None for both if the snapshot was pruned."""
+    try:
+        stored = snapshots.read_manifest(lakehouse.bucket, snapshot).tables[table.name]
+    except Missing:
+        return {"object": None, "source_row": None}
     names = [table.source_name(name, list(stored.columns)) or name for name in (*table.column_names, BROKEN_LINE)]
     for part in stored.parts:
         single = stored.model_copy(update={"parts": (part,)})

@@ -4,8 +4,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import click
+from rich.filesize import decimal
 
-from elt.cli.context import json_option, opened, print_json, print_table, reporter
+from elt.cli.context import counted, json_option, opened, print_json, print_table, reporter
 from elt.cli.layers import document, print_results
 from elt.lakehouse import snapshots as bronze
 from elt.lakehouse.folder import FolderBucket
@@ -115,8 +116,8 @@ def _show_plan(plan: Plan) -> None:
 
 def _say_what_waits(plan: Plan) -> None:
     if plan.waiting_after:
-        count = len(plan.waiting_after)
-        click.echo(f"the next `medallion run` or `medallion silver` applies the {count} snapshots after it")
+        after = counted(len(plan.waiting_after), "snapshot")
+        click.echo(f"the next `medallion run` or `medallion silver` applies what came after it: {after}")
     else:
         click.echo("it is the newest snapshot: nothing waits after it")
 
@@ -141,8 +142,8 @@ def prune(keep: int, dry_run: bool, as_json: bool) -> None:
         click.echo(f"{'would remove' if dry_run else 'removed'}  {name}")
     done = "would be removed" if dry_run else "removed"
     click.echo(
-        f"{len(pruned.removed)} snapshots {done} ({len(pruned.objects)} objects, {pruned.bytes:,} bytes); "
-        f"{len(pruned.kept)} kept"
+        f"{counted(len(pruned.removed), 'snapshot')} {done} ({counted(len(pruned.objects), 'object')}, "
+        f"{decimal(pruned.bytes)}); {len(pruned.kept)} kept"
     )
 
 
@@ -181,4 +182,4 @@ def _show_copied(copied: list[str], where: str, *, as_json: bool) -> None:
         return
     for name in copied:
         click.echo(f"copied  {name}")
-    click.echo(f"{len(copied)} snapshots copied {where}")
+    click.echo(f"{counted(len(copied), 'snapshot')} copied {where}")
