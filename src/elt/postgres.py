@@ -25,10 +25,13 @@ def connect(url: str, *, setting: str) -> psycopg.Connection:
         return psycopg.connect(url, autocommit=True, connect_timeout=CONNECT_SECONDS, client_encoding="utf8")
     except psycopg.OperationalError as error:
         words = " ".join(str(error).split())
-        kind = Denied if "authentication failed" in words else Unreachable
-        raise kind(
-            f"cannot connect to the PostgreSQL of {setting}: {words}",
-            next_step=f"check the host, port, user and password in {setting}",
+        said = f"cannot connect to {setting}: {words}"
+        if "authentication failed" in words:
+            raise Denied(said, next_step=f"check the user and the password in {setting}") from None
+        raise Unreachable(
+            said,
+            next_step=f"check that the server of {setting} runs, and its host and port; then run the same command "
+            "again: it goes on from there",
         ) from None  # psycopg's traceback would show the URL
     except psycopg.Error as error:
         raise LakehouseError(f"{setting} is not a PostgreSQL URL: {type(error).__name__}") from None
