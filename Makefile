@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help run test lint bench lock clean
+.PHONY: help run test lint bench pictures lock clean
 
 help:  ## what there is to make
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -21,6 +21,9 @@ lint: .venv/dev  ## style, types, import rules
 
 bench: .venv/dev  ## memory and speed, with the figures printed as Markdown
 	$(BIN)/python -m benchmarks
+
+pictures: .venv/dev  ## the README's terminal pictures, from the running program
+	$(BIN)/python images-readme/make_pictures.py
 
 lock: .venv/dev  ## renew requirements*.txt from pyproject.toml
 	$(BIN)/uv pip compile --universal --generate-hashes --quiet --no-header --no-annotate --python-version 3.11 --upgrade -o requirements.txt pyproject.toml

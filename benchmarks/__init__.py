@@ -1,0 +1,1 @@
+"""Speed and memory, as ratios against a floor and peers in the same run."""

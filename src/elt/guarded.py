@@ -19,8 +19,13 @@ Question = Callable[[], None]
 
 def guarded(lakehouse: Lakehouse, may_go_on: Question) -> Lakehouse:
     """The lakehouse, asking before each write, each page and each object."""
-    tables, bucket = _Tables(lakehouse.tables, may_go_on), _Bucket(lakehouse.bucket, may_go_on)
-    return Lakehouse(tables, bucket, lakehouse.description)
+    tables = _Tables(lakehouse.tables, may_go_on)
+    return Lakehouse(tables, guarded_bucket(lakehouse.bucket, may_go_on), lakehouse.description)
+
+
+def guarded_bucket(bucket: Bucket, may_go_on: Question) -> Bucket:
+    """The bucket, asking before each object."""
+    return _Bucket(bucket, may_go_on)
 
 
 def guarded_source(source: Source, may_go_on: Question) -> Source:
@@ -44,9 +49,9 @@ class _Tables:
         self.may_go_on()
         return self.tables.upsert(table, rows, key=key)
 
-    def delete(self, table: str, *within: Within, unless: Within | None = None) -> int:
+    def delete(self, table: str, within: Within) -> int:
         self.may_go_on()
-        return self.tables.delete(table, *within, unless=unless)
+        return self.tables.delete(table, within)
 
     def count(self, table: str, within: Within | None = None) -> int:
         return self.tables.count(table, within)
@@ -74,6 +79,9 @@ class _Bucket:
 
     def list(self, prefix: str = "") -> list[str]:
         return self.bucket.list(prefix)
+
+    def sizes(self, prefix: str = "") -> dict[str, int]:
+        return self.bucket.sizes(prefix)
 
     def delete(self, paths: Sequence[str]) -> None:
         self.may_go_on()

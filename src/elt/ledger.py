@@ -40,6 +40,7 @@ EXECUCOES = pa.schema(
         ("snapshot", pa.string()),
         ("erro", pa.string()),
         ("detalhes", pa.string()),
+        ("desfeita_em", pa.string()),
     ]
 )
 """``controle.execucoes``: times as the database prints them; ``detalhes`` is JSON."""
@@ -173,8 +174,17 @@ class Ledger:
             raise
 
     def last_applied(self) -> str | None:
-        """The newest snapshot that silver has applied to the end."""
+        """The newest snapshot that silver has applied to the end since it was last emptied."""
         return str(found) if (found := self._tables.call("controle.ultimo_snapshot_aplicado")) else None
+
+    def empty_silver(self, tables: Sequence[str]) -> None:
+        """Empty these silver tables and the quarantine, and forget what was applied to them; all of it or nothing."""
+        self.may_go_on()
+        self._tables.call("controle.esvaziar_silver", p_tabelas=list(tables))
+
+    def rebuild_unfinished(self) -> bool:
+        """Whether silver was emptied, and whoever did it died before it had applied a snapshot to the end."""
+        return bool(self._tables.call("controle.reconstrucao_inacabada"))
 
     def gold_pending(self) -> int:
         """How many customers and products wait to be recomputed."""

@@ -16,12 +16,13 @@ from psycopg import sql
 from elt.errors import Denied, Full, LakehouseError, Missing, Rejected, Timeout, Unreachable
 
 CONNECT_SECONDS = 10
+_BLOCK_BYTES = 1 << 20
 
 
 def connect(url: str, *, setting: str) -> psycopg.Connection:
     """A connection in autocommit mode. ``setting`` is the variable to name when it fails; the URL is a secret."""
     try:
-        return psycopg.connect(url, autocommit=True, connect_timeout=CONNECT_SECONDS)
+        return psycopg.connect(url, autocommit=True, connect_timeout=CONNECT_SECONDS, client_encoding="utf8")
     except psycopg.OperationalError as error:
         words = " ".join(str(error).split())
         kind = Denied if "authentication failed" in words else Unreachable
@@ -56,9 +57,12 @@ def copy_out(connection: psycopg.Connection, query: sql.Composable, schema: pa.S
 
 def _parse(lines: list[bytes], schema: pa.Schema) -> pa.Table:
     """Lines of COPY's CSV as one Arrow table."""
+    longest = max(map(len, lines))  # a line must fit in a block of the reader
     return pcsv.read_csv(
         pa.BufferReader(b"".join(lines)),
-        read_options=pcsv.ReadOptions(column_names=schema.names, use_threads=False),
+        read_options=pcsv.ReadOptions(
+            column_names=schema.names, use_threads=False, block_size=max(_BLOCK_BYTES, 2 * longest)
+        ),
         parse_options=pcsv.ParseOptions(newlines_in_values=True),
         convert_options=read_schema(schema),
     )

@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date, datetime
-from decimal import Decimal, localcontext
+from decimal import Context, Decimal, Inexact, localcontext
 from zoneinfo import ZoneInfo
 
 import pyarrow as pa
@@ -27,6 +27,8 @@ MAX_MONEY = Decimal(10) ** 12
 """A value of R$ 1 trillion or more is a mistake in a small shop, and refusing it keeps every sum inside its type."""
 
 MAX_FRACTION_DIGITS = 20
+SMALLEST_MONEY = Decimal(1).scaleb(-MAX_FRACTION_DIGITS)
+MAX_KEY_LENGTH = 200
 INT4_MAX = 2**31 - 1
 MAX_AGE = 130
 SHOP_TIME_ZONE = ZoneInfo("America/Sao_Paulo")
@@ -90,9 +92,12 @@ def read_key(raw: RawValue) -> str:
     if isinstance(raw, Decimal):
         if not raw.is_finite() or raw != raw.to_integral_value():
             raise Unreadable(f"não é uma chave: {quoted(raw)}")
-        return format(raw.to_integral_value(), "f")
-    text = read_text(raw)
-    if len(text) > 200:
+        too_long = raw.adjusted() >= MAX_KEY_LENGTH
+        text = "" if too_long else str(int(raw))
+    else:
+        text = read_text(raw)
+        too_long = len(text) > MAX_KEY_LENGTH
+    if too_long:
         raise Unreadable(f"chave longa demais: {quoted(raw)}")
     return text
 
@@ -122,7 +127,7 @@ def read_phone(raw: RawValue) -> str:
         if 8 <= len(digits) <= 15 and digits[0] != "0":  # ITU-T E.164
             return f"+{digits}"
         raise Unreadable(f"não é um telefone: {quoted(raw)}")
-    if len(digits) in (12, 13) and digits.startswith("55"):
+    if text.startswith("+") or (len(digits) in (12, 13) and digits.startswith("55")):
         digits = digits[2:]
     elif digits.startswith("0"):
         digits = digits[1:]
@@ -133,18 +138,19 @@ def read_phone(raw: RawValue) -> str:
     return f"+55{digits}"
 
 
-_MACHINE_NUMBER = re.compile(r"[+-]?(\d{1,60}(\.\d{0,60})?|\.\d{1,60})([eE][+-]?\d{1,3})?")
-_BRAZILIAN_NUMBER = re.compile(r"[+-]?(\d{1,60}|\d{1,3}(\.\d{3})+),\d{1,60}")
-_BRAZILIAN_WHOLE = re.compile(r"[+-]?\d{1,3}(\.\d{3})+")
-_COMMA_THOUSANDS = re.compile(r"[+-]?\d{1,3}(,\d{3})+\.\d{1,60}")
-_AMBIGUOUS = re.compile(r"[+-]?[1-9]\d{0,2}\.\d{3}")
+_MACHINE_NUMBER = re.compile(r"[+-]?(\d{1,60}(\.\d{0,60})?|\.\d{1,60})([eE][+-]?\d{1,3})?", re.ASCII)
+_BRAZILIAN_NUMBER = re.compile(r"[+-]?(\d{1,60}|\d{1,3}(\.\d{3})+),\d{1,60}", re.ASCII)
+_BRAZILIAN_WHOLE = re.compile(r"[+-]?\d{1,3}(\.\d{3})+", re.ASCII)
+_COMMA_THOUSANDS = re.compile(r"[+-]?\d{1,3}(,\d{3})+\.\d{1,60}", re.ASCII)
+_AMBIGUOUS = re.compile(r"[+-]?[1-9]\d{0,2}[.,]\d{3}", re.ASCII)
 _CURRENCY = re.compile(r"^([+-]?)\s*(R\$|BRL)\s*", re.IGNORECASE)
 
 
 def read_number(raw: RawValue) -> Decimal:
     """An exact decimal from ``1234.56``, ``1.234,56``, ``R$ 1.234,56``, ``1,234.56`` or ``1.2e3``.
 
-    ``1.234`` is refused: it is 1,234 to a machine and 1234 to a Brazilian. With ``R$`` before it, it is 1234.
+    ``1.234`` is refused: it is one and a fraction to a machine and 1234 to a Brazilian; ``1,234`` likewise, the other
+    way round. With ``R$`` before it, a number is Brazilian.
     """
     if isinstance(raw, Decimal):
         return _finite(raw, raw)
@@ -152,10 +158,11 @@ def read_number(raw: RawValue) -> Decimal:
     amount = _CURRENCY.sub(r"\1", text)
     in_reais = amount != text
     amount = amount.strip()
+    if _AMBIGUOUS.fullmatch(amount) and not in_reais:
+        point = "," if "." in amount else "."
+        raise Unreadable(f"número ambíguo: {quoted(raw)} (milhar ou decimal? escreva {amount}0 ou {amount}{point}00)")
     if _BRAZILIAN_NUMBER.fullmatch(amount):
         return _finite(Decimal(amount.replace(".", "").replace(",", ".")), raw)
-    if _AMBIGUOUS.fullmatch(amount) and not in_reais:
-        raise Unreadable(f"número ambíguo: {quoted(raw)} (milhar ou decimal? escreva {amount}0 ou {amount},00)")
     if _BRAZILIAN_WHOLE.fullmatch(amount) and (in_reais or amount.count(".") > 1):
         return _finite(Decimal(amount.replace(".", "")), raw)
     if _MACHINE_NUMBER.fullmatch(amount):
@@ -177,14 +184,13 @@ def _finite(value: Decimal, raw: RawValue) -> Decimal:
 def read_money(raw: RawValue) -> Decimal:
     """An exact amount in BRL, below R$ 1 trillion either way, as the source wrote it: nothing is rounded."""
     value = read_number(raw)
-    if abs(value) >= MAX_MONEY:
+    if value.copy_abs() >= MAX_MONEY:
         raise Unreadable(f"valor de R$ 1 trilhão ou mais: {quoted(raw)}")
-    with localcontext(prec=200):
-        value = value.normalize()
-    exponent = value.as_tuple().exponent
-    if isinstance(exponent, int) and -exponent > MAX_FRACTION_DIGITS:
-        raise Unreadable(f"mais de {MAX_FRACTION_DIGITS} casas decimais: {quoted(raw)}")
-    return value
+    try:
+        with localcontext(Context(prec=MONEY_TYPE.precision, traps=[Inexact])):
+            return value.quantize(SMALLEST_MONEY).normalize()
+    except Inexact:
+        raise Unreadable(f"mais de {MAX_FRACTION_DIGITS} casas decimais: {quoted(raw)}") from None
 
 
 def read_integer(raw: RawValue) -> int:
@@ -192,7 +198,7 @@ def read_integer(raw: RawValue) -> int:
     value = read_number(raw)
     if value != value.to_integral_value():
         raise Unreadable(f"não é um número inteiro: {quoted(raw)}")
-    if abs(value) > INT4_MAX:
+    if value.copy_abs() > INT4_MAX:
         raise Unreadable(f"número grande demais: {quoted(raw)}")
     return int(value)
 

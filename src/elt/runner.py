@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from elt import telemetry
@@ -10,9 +11,9 @@ from elt.bronze import main as bronze
 from elt.catalog import TABLES, Table
 from elt.errors import MedallionError
 from elt.gold import main as gold
-from elt.guarded import guarded, guarded_source
+from elt.guarded import guarded, guarded_bucket, guarded_source
 from elt.lakehouse import snapshots
-from elt.lakehouse.ports import Lakehouse
+from elt.lakehouse.ports import Bucket, Lakehouse
 from elt.ledger import LEASE_SECONDS, LayerResult, Lease, Ledger, last_complete, recent
 from elt.progress import Reporter, about
 from elt.silver import main as silver
@@ -21,6 +22,16 @@ from elt.stopping import between_batches
 
 CLOCKS_APART = timedelta(seconds=30)
 """How far the database's clock may be behind this machine's without a run counting as older than it is."""
+
+
+@dataclass(frozen=True)
+class Pruned:
+    """What a prune removed, or would remove: snapshots, objects and their bytes; and the snapshots it keeps."""
+
+    removed: list[str]
+    kept: list[str]
+    objects: list[str]
+    bytes: int
 
 
 class Runner:
@@ -80,6 +91,38 @@ class Runner:
             self._lakehouse.bucket.delete(left)
             return left
 
+    def replay(self, snapshot: str) -> list[LayerResult]:
+        """Silver and gold as this snapshot alone gives them. The next run applies the snapshots after it."""
+        with self._ledger() as ledger:
+            results = [self._silver(ledger, replay=snapshot)]
+            if results[-1].key.goes_on:
+                results.append(self._gold(ledger))
+            return results
+
+    def prune(self, keep: int, *, dry_run: bool = False) -> Pruned:
+        """Remove all but the newest ``keep`` snapshots and those that silver needs, and what dead runs left.
+
+        Manifests go first: a snapshot is there whole or not at all, and what a killed prune leaves is swept later.
+        """
+        with self._ledger() as ledger:
+            bucket = self._lakehouse.bucket
+            known = snapshots.committed(bucket)
+            removed = snapshots.prunable(known, keep, ledger.last_applied())
+            manifests = [f"{snapshot}/{snapshots.MANIFEST}" for snapshot in removed]
+            parts = [path for path in snapshots.leftovers(bucket, without=removed) if path not in manifests]
+            sizes = bucket.sizes()
+            if not dry_run:
+                bucket.delete(manifests)
+                bucket.delete(parts)
+            kept = [snapshot for snapshot in known if snapshot not in removed]
+            return Pruned(removed, kept, [*manifests, *parts], sum(sizes[path] for path in [*manifests, *parts]))
+
+    def copy_snapshots(self, source: Bucket, target: Bucket) -> list[str]:
+        """Copy the snapshots that ``target`` lacks, while no other run can write or prune; answers their names."""
+        with self._ledger():
+            guards = [guarded_bucket(bucket, self._may_go_on) for bucket in (source, target)]
+            return snapshots.copy(*guards, self._reporter)
+
     @contextmanager
     def _ledger(self) -> Iterator[Ledger]:
         """The ledger of one run that holds the lease. What fails inside carries the run's identifier."""
@@ -105,12 +148,13 @@ class Runner:
             "bronze", lambda: bronze.run(asked, self._lakehouse, ledger, self._reporter, self._tables), self._reporter
         )
 
-    def _silver(self, ledger: Ledger, *, full: bool) -> LayerResult:
-        return _observed(
-            "silver",
-            lambda: silver.run(self._lakehouse, ledger, self._reporter, self._tables, full=full),
-            self._reporter,
-        )
+    def _silver(self, ledger: Ledger, *, full: bool = False, replay: str | None = None) -> LayerResult:
+        def layer() -> LayerResult:
+            if replay is not None:
+                return silver.replay(replay, self._lakehouse, ledger, self._reporter, self._tables)
+            return silver.run(self._lakehouse, ledger, self._reporter, self._tables, full=full)
+
+        return _observed("silver", layer, self._reporter)
 
     def _gold(self, ledger: Ledger) -> LayerResult:
         return _observed("gold", lambda: gold.run(self._lakehouse, ledger, self._reporter), self._reporter)

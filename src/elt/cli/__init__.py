@@ -1,6 +1,7 @@
 """The command line: ``medallion``."""
 
 import json
+import os
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
@@ -9,7 +10,7 @@ import click
 from rich.console import Console
 
 from elt import __version__, stopping, telemetry
-from elt.cli import inspect, layers, operate, setup
+from elt.cli import inspect, layers, operate, quarantine, setup, snapshots
 from elt.cli.context import reporter
 from elt.errors import MedallionError
 from elt.progress import JsonReporter, about
@@ -37,7 +38,8 @@ def medallion() -> None:
 
 for command in (
     *(layers.run, layers.bronze, layers.silver, layers.gold, layers.demo),
-    *(setup.init, inspect.status, inspect.show, inspect.trace),
+    *(setup.init, inspect.status, inspect.show, inspect.trace, quarantine.quarantine),
+    *(snapshots.snapshots, snapshots.replay, snapshots.prune, snapshots.backup, snapshots.restore),
     *(operate.schedule_command, operate.health_command, operate.check),
 ):
     medallion.add_command(command)
@@ -56,6 +58,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except (click.Abort, KeyboardInterrupt):
         click.echo("interrupted; what was written is complete, and the next run goes on from there", err=True)
         sys.exit(stopping.EXIT_CODE if stopping.asked() else 130)
+    except BrokenPipeError:  # the reader, such as head, had enough; source: Python's documentation of SIGPIPE
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
     except MedallionError as error:
         _show_error(error, as_json="--json" in given)
         sys.exit(error.exit_code)

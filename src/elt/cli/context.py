@@ -7,8 +7,11 @@ from contextlib import contextmanager
 from typing import Any
 
 import click
+from rich import box
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table as RichTable
+from rich.text import Text
 
 from elt.connections import lakehouse_of, source_of
 from elt.lakehouse.ports import Lakehouse
@@ -17,6 +20,16 @@ from elt.settings import Settings, load_settings
 
 json_option: Callable[[Callable[..., Any]], Callable[..., Any]] = click.option(
     "--json", "as_json", is_flag=True, help="Print one JSON document to standard output, for scripts."
+)
+
+GAP = 2
+"""Cells between two columns."""
+
+SHORTEST_TEXT = 12
+"""A column of text is not made narrower than this: the last columns are left out instead."""
+
+_CONTROL_PICTURES = (
+    {code: chr(0x2400 + code) for code in range(32)} | {0x7F: "␡"} | dict.fromkeys(range(0x80, 0xA0), "�")
 )
 
 
@@ -45,10 +58,63 @@ def print_json(document: object) -> None:
 
 
 def print_table(columns: Sequence[tuple[str, str]], rows: Sequence[Sequence[object]], title: str | None = None) -> None:
-    """A table on standard output. ``columns``: heading and justification; NULL is shown empty."""
-    table = RichTable(title=title, title_justify="left", title_style="bold")
-    for heading, justify in columns:
-        table.add_column(heading, justify=justify, overflow="fold")  # type: ignore[arg-type]
-    for row in rows:
-        table.add_row(*("" if cell is None else f"{cell:,}" if isinstance(cell, int) else str(cell) for cell in row))
-    Console(highlight=False).print(table)
+    """A table on standard output, one line a row. ``columns``: heading and justification; NULL is shown empty.
+
+    A terminal gets what fits it: long texts end with an ellipsis, and the last columns are left out (and named) if even
+    so there is no room. A pipe or a file gets everything, at full width.
+    """
+    console = Console(highlight=False)
+    cells = [[_cell(cell) for cell in row] for row in rows]
+    natural = [
+        max(map(cell_len, (heading, *(row[position] for row in cells))))
+        for position, (heading, _) in enumerate(columns)
+    ]
+    if console.is_terminal:
+        shortest = [
+            width if justify == "right" else min(width, SHORTEST_TEXT)
+            for width, (_, justify) in zip(natural, columns, strict=True)
+        ]
+        widths = column_widths(natural, shortest, console.width)
+    else:
+        widths = natural
+        console.width = sum(widths) + GAP * len(widths)
+    table = RichTable(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, GAP - 1, 0, 0))
+    for (heading, justify), width in zip(columns, widths, strict=False):
+        table.add_column(Text(heading), justify=justify, width=width, no_wrap=True, overflow="ellipsis")  # type: ignore[arg-type]
+    for row in cells:
+        table.add_row(*map(Text, row[: len(widths)]))
+    if title:
+        console.print(Text(title, style="bold"), soft_wrap=True)
+    console.print(table)
+    if left_out := [heading for heading, _ in columns[len(widths) :]]:
+        console.print(Text(f"not shown here: {', '.join(left_out)} (a wider terminal, a pipe or --json shows all)"))
+
+
+def column_widths(natural: Sequence[int], shortest: Sequence[int], available: int) -> list[int]:
+    """Widths of as many leading columns as fit in ``available`` cells, the widest ones shortened first.
+
+    ``natural``: what each column would take. ``shortest``: what it takes at least, unless it is the only one.
+    """
+    shown = len(natural)
+    while shown > 1 and sum(shortest[:shown]) + GAP * (shown - 1) > available:
+        shown -= 1
+    room = available - GAP * (shown - 1)
+    widths = [min(width, available) for width in natural[:shown]]
+    while sum(widths) > room:
+        widest = max(range(shown), key=lambda column: (widths[column] > shortest[column], widths[column]))
+        widths[widest] -= 1
+    return widths
+
+
+def _cell(value: object) -> str:
+    return "" if value is None else f"{value:,}" if isinstance(value, int) else one_line(value)
+
+
+def one_line(value: object) -> str:
+    """A value on one line, without what could steer the terminal: a shop's text may hold anything."""
+    return str(value).translate(_CONTROL_PICTURES)
+
+
+def short_time(moment: object) -> str:
+    """A moment as the database prints it, to the minute; ``-`` for none."""
+    return "-" if moment is None else str(moment).replace("T", " ")[:16]

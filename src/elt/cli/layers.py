@@ -109,12 +109,12 @@ def demo(as_json: bool) -> None:
         quarantined = lakehouse.tables.count("silver.rejeitados")
         found.append((title, results, quarantined))
         if not as_json:
-            _print_results(results, title)
+            print_results(results, title)
             click.echo(f"in quarantine now: {quarantined} rows\n")
     if as_json:
         print_json(
             [
-                {"look": title, "layers": [_document(result) for result in results], "in_quarantine": quarantined}
+                {"look": title, "layers": [document(result) for result in results], "in_quarantine": quarantined}
                 for title, results, quarantined in found
             ]
         )
@@ -128,33 +128,32 @@ def demo(as_json: bool) -> None:
 def _show(results: Sequence[LayerResult], *, as_json: bool) -> None:
     """The end of a run: per layer the key in words and its counts, then where to look next."""
     if as_json:
-        print_json({"layers": [_document(result) for result in results]})
+        print_json({"layers": [document(result) for result in results]})
         return
     if not results:
         return
-    _print_results(results)
-    click.echo("Where to look next:")
+    print_results(results)
+    click.echo("\nWhere to look next:")
     click.echo("  medallion show analise_clientes_pedidos   the analyses (also: analise_produtos, pedidos, ...)")
     if any(result.counts.quarantined for result in results):
-        click.echo("  medallion show rejeitados                 rows in quarantine, with the reason")
+        click.echo("  medallion quarantine list                 what is in quarantine, and why")
     click.echo("  medallion status                          what each run did")
 
 
-def _print_results(results: Sequence[LayerResult], title: str | None = None) -> None:
-    """One column a layer, so that it fits a narrow terminal."""
+def print_results(results: Sequence[LayerResult], title: str | None = None) -> None:
+    """One line a layer, then the keys in words."""
+    names = ("read", "written", "unchanged", "repeated", "quarantined")
+    columns = [("layer", "left"), ("key", "right"), *((name, "right") for name in (*names, "seconds"))]
     rows = [
-        ("key", *(str(int(result.key)) for result in results)),
-        ("meaning", *(result.key.meaning for result in results)),
-        *(
-            (f"rows {name}", *(f"{vars(result.counts)[name]:,}" for result in results))
-            for name in ("read", "written", "unchanged", "repeated", "quarantined")
-        ),
-        ("seconds", *(f"{result.seconds:.1f}" for result in results)),
+        (result.layer, str(int(result.key)), *(vars(result.counts)[name] for name in names), f"{result.seconds:.1f}")
+        for result in results
     ]
-    print_table([("", "left"), *((result.layer, "right") for result in results)], rows, title)
+    print_table(columns, rows, title)
+    for result in results:
+        click.echo(f"{result.layer} {int(result.key)}: {result.key.meaning}")
 
 
-def _document(result: LayerResult) -> dict[str, object]:
+def document(result: LayerResult) -> dict[str, object]:
     """A layer's result as ``--json`` prints it."""
     return {
         "layer": result.layer,

@@ -40,6 +40,9 @@ class FolderBucket:
         found = (file for file in self.root.rglob("*") if file.is_file() and not file.name.startswith("."))
         return sorted(path for file in found if (path := file.relative_to(self.root).as_posix()).startswith(prefix))
 
+    def sizes(self, prefix: str = "") -> dict[str, int]:  # noqa: D102
+        return {path: (self.root / path).stat().st_size for path in self.list(prefix)}
+
     def delete(self, paths: Sequence[str]) -> None:  # noqa: D102
         for path in paths:
             with _translated(path):

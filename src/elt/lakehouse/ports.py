@@ -51,8 +51,8 @@ class Tables(Protocol):
         ``catalog.WRITE_ROWS`` rows; no key twice.
         """
 
-    def delete(self, table: str, *within: Within, unless: Within | None = None) -> int:
-        """Delete the rows that match every filter of ``within`` and not ``unless``; answers how many there were."""
+    def delete(self, table: str, within: Within) -> int:
+        """Delete the rows that match; answers how many there were."""
 
     def count(self, table: str, within: Within | None = None) -> int:
         """The exact number of rows."""
@@ -75,6 +75,9 @@ class Bucket(Protocol):
 
     def list(self, prefix: str = "") -> list[str]:
         """The paths of all objects that begin with ``prefix``, sorted."""
+
+    def sizes(self, prefix: str = "") -> dict[str, int]:
+        """The bytes of each object whose path begins with ``prefix``, in the order of ``list``."""
 
     def delete(self, paths: Sequence[str]) -> None:
         """Delete the objects; one that is gone already is no error."""

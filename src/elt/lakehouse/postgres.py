@@ -71,14 +71,14 @@ class PostgresTables:
         staging = sql.Identifier(f"staging_{table.replace('.', '_')}")
         others = [name for name in columns if name != key]
         staged = self._sessions[threading.get_ident()].staged
-        if (table, tuple(columns)) not in staged:
+        if staged.get(table) != columns:
             connection.execute(sql.SQL("drop table if exists {}").format(staging))
             connection.execute(
                 sql.SQL("create temporary table {} on commit delete rows as select {} from {} with no data").format(
                     staging, _identifiers(columns), _name(table)
                 )
             )
-            staged.add((table, tuple(columns)))
+            staged[table] = columns
         merge = sql.SQL(
             """
             with merged as (
@@ -106,11 +106,8 @@ class PostgresTables:
         assert row is not None  # noqa: S101 - an aggregate always answers one row
         return int(row[0]), int(row[1])
 
-    def delete(self, table: str, *within: Within, unless: Within | None = None) -> int:  # noqa: D102
-        conditions = [_condition(filter_) for filter_ in within]
-        if unless:
-            conditions.append(sql.SQL("not {}").format(_condition(unless)))
-        statement = sql.SQL("delete from {} {}").format(_name(table), _where(conditions))
+    def delete(self, table: str, within: Within) -> int:  # noqa: D102
+        statement = sql.SQL("delete from {} {}").format(_name(table), _where([_condition(within)]))
         return self._try(f"deleting from {table}", lambda c: c.execute(statement).rowcount)
 
     def count(self, table: str, within: Within | None = None) -> int:  # noqa: D102
@@ -167,10 +164,10 @@ class PostgresTables:
 
 @dataclass
 class _Session:
-    """One thread's connection, and the staging tables it has: name and columns."""
+    """One thread's connection, and the columns of each staging table it has."""
 
     connection: psycopg.Connection
-    staged: set[tuple[str, tuple[str, ...]]] = field(default_factory=set)
+    staged: dict[str, list[str]] = field(default_factory=dict)
 
 
 def _read(connection: psycopg.Connection, query: sql.Composed, schema: pa.Schema, rows: int) -> list[pa.Table]:

@@ -6,7 +6,7 @@ source printed it, or NULL; the manifest keeps the source's own column types.
 
 import hashlib
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 
 import pyarrow as pa
@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from elt.catalog import BROKEN_LINE
 from elt.errors import Missing, SnapshotError
 from elt.lakehouse.ports import Bucket
+from elt.progress import Reporter
 
 FORMAT = 1
 MANIFEST = "_manifest.json"
@@ -71,11 +72,42 @@ def committed(bucket: Bucket) -> list[str]:
     return [path.removesuffix(f"/{MANIFEST}") for path in bucket.list() if path.endswith(f"/{MANIFEST}")]
 
 
-def leftovers(bucket: Bucket) -> list[str]:
-    """Objects of snapshots that were never committed."""
-    objects = bucket.list()
-    folders = {path.removesuffix(MANIFEST) for path in objects if path.endswith(f"/{MANIFEST}")}
-    return [path for path in objects if not any(path.startswith(folder) for folder in folders)]
+def leftovers(bucket: Bucket, without: Collection[str] = ()) -> list[str]:
+    """Objects that no committed snapshot needs; ``without``: as if these snapshots were not committed.
+
+    A part in a folder without a manifest may still be needed: a later snapshot in which its table did not change points
+    at it. So every manifest is read, and one that cannot be read is an error rather than a guess.
+    """
+    kept = [snapshot for snapshot in committed(bucket) if snapshot not in without]
+    needed = {part.path for snapshot in kept for part in parts_of(read_manifest(bucket, snapshot))}
+    folders = tuple(f"{snapshot}/" for snapshot in kept)
+    return [path for path in bucket.list() if path not in needed and not path.startswith(folders)]
+
+
+def find(bucket: Bucket, name: str) -> str:
+    """The committed snapshot of that name: its folder, or the last part of it. ``Missing`` if there is none."""
+    known = committed(bucket)
+    for snapshot in known:
+        if name.strip("/") in (snapshot, snapshot.rsplit("/", 1)[-1]):
+            return snapshot
+    raise Missing(
+        f"bronze has no snapshot {name}" + (f"; it has {len(known)}, the newest is {known[-1]}" if known else ""),
+        kept="nothing was changed",
+        next_step="medallion snapshots lists them",
+    )
+
+
+def prunable(known: Sequence[str], keep: int, applied: str | None) -> list[str]:
+    """Those of the snapshots (oldest first) that neither the newest ``keep`` are nor silver needs.
+
+    Silver needs the snapshot it applied last, to find what changed since, and those it has not applied yet.
+    """
+    return [snapshot for snapshot in known[:-keep] if applied is not None and snapshot < applied]
+
+
+def parts_of(manifest: Manifest) -> list[Part]:
+    """Every part of the snapshot, wherever it lies."""
+    return [part for table in manifest.tables.values() for part in table.parts]
 
 
 def read_manifest(bucket: Bucket, snapshot: str) -> Manifest:
@@ -132,6 +164,34 @@ def checked(bucket: Bucket, part: Part) -> bytes:
     if digest != part.sha256:
         raise _lies(part, f"its sha256 is {digest}, its manifest says {part.sha256}")
     return content
+
+
+def check_parts(bucket: Bucket, manifest: Manifest, reporter: Reporter) -> None:
+    """Nothing, if every part of the snapshot is what its manifest says; else ``SnapshotError``."""
+    parts = parts_of(manifest)
+    with reporter.task(f"checking {manifest.snapshot}", sum(part.rows for part in parts)) as task:
+        for part in parts:
+            checked(bucket, part)
+            task.advance(part.rows)
+
+
+def copy(source: Bucket, target: Bucket, reporter: Reporter) -> list[str]:
+    """Copy the committed snapshots that ``target`` lacks, each part checked on the way; answers their names.
+
+    A snapshot's manifest comes last, so that a copy that dies is taken up again by the next one.
+    """
+    there = set(target.list())
+    missing = [snapshot for snapshot in committed(source) if f"{snapshot}/{MANIFEST}" not in there]
+    for snapshot in missing:
+        manifest = read_manifest(source, snapshot)
+        parts = [part for part in parts_of(manifest) if part.path not in there]
+        with reporter.task(f"copying {snapshot}", sum(part.rows for part in parts)) as task:
+            for part in parts:
+                target.put(part.path, checked(source, part))
+                there.add(part.path)
+                task.advance(part.rows)
+        target.put(f"{snapshot}/{MANIFEST}", source.get(f"{snapshot}/{MANIFEST}"))
+    return missing
 
 
 def _lies(part: Part, why: str) -> SnapshotError:

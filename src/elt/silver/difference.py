@@ -4,6 +4,7 @@ Rows are compared by fingerprints: 24 bytes a row of the new snapshot and 16 a r
 of either. The fingerprint of a row covers its whole text, so rows count as unchanged only if all of it is.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -69,8 +70,7 @@ def index_rows(table: Table, batch: pa.Table, numbers: frozenset[str] = frozense
     """The fingerprints of a batch of raw rows (the catalog's source columns and ``BROKEN_LINE``, text)."""
     columns = [trim(batch[name].combine_chunks()) for name in (*table.column_names, BROKEN_LINE)]
     keys, _ = read_column(table.key, columns[0], numeric=table.key.name in numbers)
-    present = [pc.if_else(pc.is_null(column), "\x1e", column) for column in columns]
-    whole = pc.binary_join_element_wise(*present, "\x1f")
+    whole = _one_text(columns)
     row = hash_texts(whole)
     blank = pc.is_null(keys).to_numpy(zero_copy_only=False)
     known = pc.fill_null(keys, "")
@@ -81,12 +81,20 @@ def index_rows(table: Table, batch: pa.Table, numbers: frozenset[str] = frozense
     return Index(key, key_check, row)
 
 
+def _one_text(columns: Sequence[pa.Array]) -> pa.Array:
+    """Each row as one text: the lengths first, so that no two different rows read the same, whatever they hold."""
+    lengths = [pc.fill_null(pc.binary_length(column), -1).cast(pa.string()) for column in columns]
+    texts = [pc.fill_null(column, "") for column in columns]
+    return pc.binary_join_element_wise(*lengths, *texts, "\x1f")
+
+
 def decide(new: Index, before: Index, retry: Hashes) -> tuple[npt.NDArray[np.uint8], int]:
-    """One ``Decision`` for each row of ``new``, and how many keys of ``before`` are gone.
+    """One ``Decision`` for each row of ``new``, and how many keys of ``before`` are gone (blank ones do not count).
 
     ``retry``: fingerprints of keys to work on even if their row is as it was, because quarantine holds something of
-    theirs that may have healed. Rows with a blank key are always worked on. Rows that repeat a key with the same
-    content are ``REPEATED`` but for the first; with different contents, each distinct one is a ``CONFLICT``.
+    theirs that may have healed; every key that stood in conflict in ``before`` is among them. Rows with a blank key are
+    always worked on. Rows that repeat a key with the same content are ``REPEATED`` but for the first; with different
+    contents, each distinct one is a ``CONFLICT``.
     """
     size = len(new.key)
     decisions = np.zeros(size, np.uint8)
@@ -97,9 +105,11 @@ def decide(new: Index, before: Index, retry: Hashes) -> tuple[npt.NDArray[np.uin
         twin[1:] = in_order[1:] == in_order[:-1]
     if twin.any():
         _mark_repeats(new, decisions, order, twin)
-    if len(before.key):
-        by_key = np.argsort(before.key, kind="stable")
-        keys, rows = before.key[by_key], before.row[by_key]
+    named = before.key != before.row
+    if named.any():
+        keys, rows = before.key[named], before.row[named]
+        by_key = np.argsort(keys, kind="stable")
+        keys, rows = keys[by_key], rows[by_key]
         found = np.minimum(np.searchsorted(keys, new.key), len(keys) - 1)
         same = (keys[found] == new.key) & (rows[found] == new.row)
         same &= ~np.isin(new.key, retry) & (new.key != new.row)

@@ -27,7 +27,7 @@ BATCH_ROWS = 50_000
 """Raw rows in memory at a time."""
 
 _KEY_ONLY = pa.schema([("id", pa.string())])
-_QUARANTINED = pa.schema([("id", pa.string()), ("chave", pa.string())])
+_HELD = pa.schema([("id", pa.string()), ("chave", pa.string()), ("snapshot", pa.string())])
 
 
 def run(
@@ -39,6 +39,10 @@ def run(
     to do, even if an earlier run wrote the rows and died.
     """
     known = snapshots.committed(lakehouse.bucket)
+    if known and ledger.rebuild_unfinished():  # a replay died: what it left is of no snapshot in this order
+        reporter.say("silver: a replay did not end; silver is built again from every snapshot in bronze")
+        ledger.empty_silver([table.name for table in tables])
+        full = False
     applied = ledger.last_applied()
     waiting = known[-1:] if full else [snapshot for snapshot in known if applied is None or snapshot > applied]
     base = applied if applied in known and not full else None
@@ -47,16 +51,10 @@ def run(
         with ledger.execution("silver", snapshot) as execution:
             manifest = snapshots.read_manifest(lakehouse.bucket, snapshot)
             before = snapshots.read_manifest(lakehouse.bucket, base) if base else None
-            details: dict[str, object] = {}
-            applied_counts = Counts()
-            for table in tables:
-                found, vanished = _Application(lakehouse, reporter, table, manifest, before).run()
-                details[table.name] = {**vars(found), "gone_from_source": vanished}
-                applied_counts += found
-                gone += vanished
-            key = _key(applied_counts, ledger)
-            execution.close(LayerResult("silver", key, applied_counts, snapshot, details))
-        counts += applied_counts
+            result, vanished = _apply(lakehouse, ledger, reporter, tables, manifest, before)
+            execution.close(result)
+        counts += result.counts
+        gone += vanished
         base = snapshot
     if gone:
         reporter.say(f"silver: {gone:,} rows are no longer in the source; silver keeps them")
@@ -65,6 +63,47 @@ def run(
         with ledger.execution("silver") as execution:
             execution.close(result)
     return result
+
+
+def replay(
+    snapshot: str,
+    lakehouse: Lakehouse,
+    ledger: Ledger,
+    reporter: Reporter,
+    tables: tuple[Table, ...] = TABLES,
+) -> LayerResult:
+    """Make silver what this snapshot alone gives: empty it, then apply the snapshot whole.
+
+    Every part is checked before anything is emptied. The snapshots after it wait for silver again. Gold keeps its rows
+    until it recomputes them: emptying marks every one. If this dies on the way, ``run`` builds silver again from all
+    snapshots, and another replay begins anew.
+    """
+    with ledger.execution("silver", snapshot) as execution:
+        manifest = snapshots.read_manifest(lakehouse.bucket, snapshot)
+        snapshots.check_parts(lakehouse.bucket, manifest, reporter)
+        ledger.empty_silver([table.name for table in tables])
+        result, _ = _apply(lakehouse, ledger, reporter, tables, manifest, None)
+        execution.close(result)
+        return result
+
+
+def _apply(
+    lakehouse: Lakehouse,
+    ledger: Ledger,
+    reporter: Reporter,
+    tables: tuple[Table, ...],
+    manifest: Manifest,
+    before: Manifest | None,
+) -> tuple[LayerResult, int]:
+    """Apply one snapshot, table by table; answers the result and how many keys are gone from the source."""
+    details: dict[str, object] = {}
+    counts, gone = Counts(), 0
+    for table in tables:
+        found, vanished = _Application(lakehouse, reporter, table, manifest, before).run()
+        details[table.name] = {**vars(found), "gone_from_source": vanished}
+        counts += found
+        gone += vanished
+    return LayerResult("silver", _key(counts, ledger), counts, manifest.snapshot, details), gone
 
 
 def _key(counts: Counts, ledger: Ledger) -> StatusKey:
@@ -95,7 +134,15 @@ class _Application:
 
     def run(self) -> tuple[Counts, int]:
         """Apply the table; answers its counts and how many keys are gone from the source."""
-        decisions, gone = self._decide()
+        new = self._index(self.new)
+        if len(new.row) != self.new.rows:
+            raise SnapshotError(
+                f"{self.snapshot}: {self.table.name} has {len(new.row)} rows, its manifest says {self.new.rows}",
+                next_step="remove the snapshot's folder and run again",
+            )
+        before = self._index(self.before) if self.before else Index.empty()
+        decisions, gone = decide(new, before, self._quarantined())
+        in_source, before, new = np.unique(new.key), Index.empty(), Index.empty()
         counts = Counts(
             read=len(decisions),
             unchanged=int((decisions == Decision.UNCHANGED).sum()),
@@ -107,23 +154,13 @@ class _Application:
                 here = decisions[first : first + len(batch)]
                 first += len(batch)
                 counts += self._apply(batch, here, task)
-        for quarantine in ("silver.rejeitados", "silver.valores_rejeitados"):
-            # What is still refused was written again under this snapshot; the rest has healed, or left the source.
-            self.tables.delete(
-                quarantine, Within("tabela", [self.table.name]), unless=Within("snapshot", [self.snapshot])
+        counts = counts.check(f"silver {self.table.name}")
+        self._settle("silver.valores_rejeitados", in_source)
+        if left := self._settle("silver.rejeitados", in_source):
+            self.reporter.say(
+                f"silver {self.table.name}: {left:,} rows left quarantine because the source has them no more"
             )
-        return counts.check(f"silver {self.table.name}"), gone
-
-    def _decide(self) -> tuple["np.ndarray[tuple[int], np.dtype[np.uint8]]", int]:
-        """What to do with each row, in the order of the snapshot."""
-        before = self._index(self.before) if self.before else Index.empty()
-        new = self._index(self.new)
-        if len(new.row) != self.new.rows:
-            raise SnapshotError(
-                f"{self.snapshot}: {self.table.name} has {len(new.row)} rows, its manifest says {self.new.rows}",
-                next_step="remove the snapshot's folder and run again",
-            )
-        return decide(new, before, self._quarantined())
+        return counts, gone
 
     def _index(self, snapshot: TableSnapshot) -> Index:
         return Index.joined([index_rows(self.table, batch, self.numbers) for batch in self._batches(snapshot)])
@@ -140,16 +177,38 @@ class _Application:
         in_source = {name: self.table.source_name(name, list(snapshot.columns)) for name in self.table.column_names}
         return frozenset(name for name, found in in_source.items() if found and snapshot.columns[found] in NUMBERS)
 
+    def _held(self, quarantine: str) -> Iterator[pd.DataFrame]:
+        """What a quarantine table holds of this table: id, chave, snapshot."""
+        yield from self.tables.pages(
+            quarantine, _HELD, key="id", size=BATCH_ROWS, within=Within("tabela", [self.table.name])
+        )
+
     def _quarantined(self) -> Hashes:
         """Fingerprints of the keys of which quarantine holds something."""
         found = [
             hash_texts(pa.array(page["chave"].dropna().drop_duplicates()))
             for quarantine in ("silver.rejeitados", "silver.valores_rejeitados")
-            for page in self.tables.pages(
-                quarantine, _QUARANTINED, key="id", size=BATCH_ROWS, within=Within("tabela", [self.table.name])
-            )
+            for page in self._held(quarantine)
         ]
         return np.unique(np.concatenate(found)) if found else np.empty(0, np.uint64)
+
+    def _settle(self, quarantine: str, in_source: Hashes) -> int:
+        """Let go of what was not refused again; answers how many of those the source has no more.
+
+        What is still refused was written again under this snapshot. The note on a value of a row that left the source
+        stays, because the row stays in silver.
+        """
+        gone = 0
+        for page in self._held(quarantine):
+            stale = page[page["snapshot"] != self.snapshot]
+            known = np.isin(hash_texts(pa.array(stale["chave"].fillna(""))), in_source)
+            if quarantine == "silver.rejeitados":
+                gone += int((~known).sum())
+            else:
+                stale = stale[known]
+            for start in range(0, len(stale), WRITE_ROWS):
+                self.tables.delete(quarantine, Within("id", stale["id"].iloc[start : start + WRITE_ROWS].to_list()))
+        return gone
 
     def _apply(self, batch: pa.Table, decisions: "np.ndarray[tuple[int], np.dtype[np.uint8]]", task: Task) -> Counts:
         """Clean and write the rows of one batch that need it."""

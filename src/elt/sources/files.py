@@ -2,10 +2,11 @@
 
 import codecs
 import csv
-from collections.abc import Iterator
+import json
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -35,10 +36,11 @@ class FilesSource:
 
 
 class FilesExtract:
-    """The folder's tables."""
+    """The folder's tables. A file is looked at once, and must stay as it was then."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self._seen: dict[str, _Csv | _Parquet] = {}
 
     def columns(self, table: str) -> dict[str, str]:  # noqa: D102 - see the port
         return self._file(table).columns()
@@ -48,15 +50,18 @@ class FilesExtract:
 
     def pages(self, table: str, rows: int) -> Iterator[pa.Table]:  # noqa: D102
         file = self._file(table)
-        before = file.path.stat()
         yield from file.pages(rows)
-        after = file.path.stat()
-        if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
+        if _state(file.path) != file.state:
             raise SourceError(
                 f"{file.path} changed while it was read", next_step="wait until it is whole, then run again"
             )
 
     def _file(self, table: str) -> "_Csv | _Parquet":
+        if table not in self._seen:
+            self._seen[table] = self._find(table)
+        return self._seen[table]
+
+    def _find(self, table: str) -> "_Csv | _Parquet":
         found = [file for kind in ("csv", "parquet") if (file := self._folder / f"{table}.{kind}").exists()]
         if len(found) > 1:
             raise SourceError(
@@ -77,6 +82,7 @@ class _Csv:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.state = _state(path)
         self._encoding = self._detect_encoding()
 
     def columns(self) -> dict[str, str]:
@@ -108,12 +114,15 @@ class _Csv:
             yield _text_table(names, page)
 
     def _records(self, reader: "csv._reader") -> Iterator[list[str]]:  # type: ignore[name-defined]
+        first = 1
         try:
-            yield from reader
+            for record in reader:
+                yield record
+                first = reader.line_num + 1
         except csv.Error as error:
-            why = "a quote that opens before it never closes" if "end of data" in str(error) else str(error)
+            why = "a quote opens and never closes" if "end of data" in str(error) else str(error)
             raise SourceError(
-                f"{self.path}, line {reader.line_num}: {why}",
+                f"{self.path}, line {first}: {why}",
                 next_step="correct that line (a quote inside a quoted value is written twice), then run again",
             ) from None
 
@@ -161,10 +170,11 @@ class _Csv:
 
 
 class _Parquet:
-    """A Parquet file of any column types; each value as Arrow prints it."""
+    """A Parquet file of any column types; each value as Arrow prints it, lists and records as JSON."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.state = _state(path)
         try:
             self._parquet = pq.ParquetFile(path)
         except (pa.ArrowException, OSError) as error:
@@ -210,7 +220,30 @@ def _printed(column: pa.Array) -> pa.Array:
     """The column as text; NaN, which pandas writes for a missing number, is NULL."""
     if pa.types.is_floating(column.type):
         column = pa.array(column.to_pandas(), from_pandas=True)
-    return column.cast(pa.string())
+    if pa.types.is_nested(column.type):
+        return _each(column, lambda value: json.dumps(value, default=str, ensure_ascii=False))
+    try:
+        return column.cast(pa.string())
+    except pa.ArrowInvalid:  # bytes that are no text
+        return _each(column, _bytes_printed)
+
+
+def _each(column: pa.Array, printed: Callable[[Any], str]) -> pa.Array:
+    return pa.array([None if value is None else printed(value) for value in column.to_pylist()], pa.string())
+
+
+def _bytes_printed(value: bytes) -> str:
+    """Bytes that are text as that text, others as PostgreSQL prints them: a backslash, ``x``, and the digits."""
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return f"\\x{value.hex()}"
+
+
+def _state(path: Path) -> tuple[int, int]:
+    """What changes when a file does."""
+    found = path.stat()
+    return found.st_size, found.st_mtime_ns
 
 
 def _text_table(names: list[str], rows: list[list[str | None]]) -> pa.Table:

@@ -39,7 +39,9 @@ class PostgresSource:
             with translated_errors("opening the source"):
                 connection.execute("begin transaction isolation level repeatable read read only")
                 connection.execute("set local statement_timeout = 0")
+                # Values are printed the same whatever the server, the role or this machine is set to.
                 connection.execute("set local datestyle = 'ISO'")
+                connection.execute("set local timezone = 'UTC'")
             yield PostgresExtract(connection, self._schema, self._tables)
 
 

@@ -156,7 +156,7 @@ class SampleShop:
     def _produtos(self, first: int, size: int) -> list[list[str | None]]:
         random = self._random(2, first)
         cents, style = random.integers(190, 30_000, size=size), random.integers(3, size=size)
-        bad = self._dirty(random, size) & (self.visit == 0)
+        bad = self._dirty(random, size, 0.5) & (self.visit == 0)
         stock = np.random.default_rng((self.seed, 4, first, self.visit)).integers(0, 500, size=size)
         columns: list[list[str | None]] = [[] for _ in range(5)]
         for row in range(size):

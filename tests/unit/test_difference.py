@@ -1,0 +1,116 @@
+"""What silver has to work on, against a model that holds everything in dictionaries."""
+
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from elt import rules
+from elt.catalog import BROKEN_LINE, Column, Table
+from elt.silver.difference import Decision, Index, decide, hash_texts, index_rows
+
+LOJAS = Table(
+    "lojas",
+    (Column("id_loja", rules.KEY, required=True), Column("nome", rules.TEXT), Column("cidade", rules.TEXT)),
+)
+Row = tuple[str | None, str | None, str | None]
+"""Key, nome, broken line."""
+
+KEYS = st.sampled_from([None, "1", "2", "3", "4"])
+ROWS = st.tuples(KEYS, st.sampled_from([None, "a", "b"]), st.just(None)) | st.just((None, None, "1;2;3"))
+SNAPSHOTS = st.lists(ROWS, max_size=12)
+
+
+def batch(rows: Sequence[tuple[str | None, ...]], *names: str) -> pa.Table:
+    columns = {name: pa.array([row[place] for row in rows], pa.string()) for place, name in enumerate(names)}
+    nothing = pa.nulls(len(rows), pa.string())
+    return pa.table({name: columns.get(name, nothing) for name in (*LOJAS.column_names, BROKEN_LINE)})
+
+
+def index(rows: Sequence[Row]) -> Index:
+    return index_rows(LOJAS, batch(rows, "id_loja", "nome", BROKEN_LINE))
+
+
+def contents_by_key(rows: Sequence[Row]) -> dict[str, set[Row]]:
+    found = defaultdict(set)
+    for row in rows:
+        if row[0] is not None:
+            found[row[0]].add(row)
+    return found
+
+
+def expected(new: Sequence[Row], before: Sequence[Row], retry: set[str]) -> tuple[list[Decision], int]:
+    """The same decisions, one row at a time."""
+    now, then = contents_by_key(new), contents_by_key(before)
+    seen: set[Row] = set()
+    decisions = []
+    for row in new:
+        key = row[0]
+        if row in seen:
+            decisions.append(Decision.REPEATED)
+        elif key is not None and len(now[key]) > 1:
+            decisions.append(Decision.CONFLICT)
+        elif key is not None and key not in retry and row in then[key]:
+            decisions.append(Decision.UNCHANGED)
+        else:
+            decisions.append(Decision.PROCESS)
+        seen.add(row)
+    return decisions, len(then.keys() - now.keys())
+
+
+@given(new=SNAPSHOTS, before=SNAPSHOTS, healed=st.sets(st.sampled_from(["1", "2", "3", "4"])))
+def test_decisions_are_those_of_the_model(new: list[Row], before: list[Row], healed: set[str]) -> None:
+    retry = healed | {key for key, rows in contents_by_key(before).items() if len(rows) > 1}
+    decisions, gone = decide(index(new), index(before), np.unique(hash_texts(pa.array(sorted(retry), pa.string()))))
+    assert ([Decision(decision) for decision in decisions], gone) == expected(new, before, retry)
+
+
+@given(SNAPSHOTS.flatmap(lambda rows: st.tuples(st.just(rows), st.permutations(rows))))
+def test_the_order_of_rows_changes_nothing(snapshots: tuple[list[Row], list[Row]]) -> None:
+    rows, shuffled = snapshots
+    nothing = np.empty(0, np.uint64)
+    one, gone = decide(index(rows), index([]), nothing)
+    other, also_gone = decide(index(shuffled), index([]), nothing)
+    assert Counter(zip(rows, one.tolist(), strict=True)) == Counter(zip(shuffled, other.tolist(), strict=True))
+    assert gone == also_gone == 0
+
+
+@given(SNAPSHOTS, st.integers(1, 5))
+def test_an_index_does_not_depend_on_the_batches(rows: list[Row], size: int) -> None:
+    whole = index(rows)
+    pieces = Index.joined([index(rows[start : start + size]) for start in range(0, len(rows), size)])
+    for name in ("key", "key_check", "row"):
+        assert getattr(pieces, name).tolist() == getattr(whole, name).tolist()
+
+
+def row_hash(nome: str | None, cidade: str | None) -> int:
+    return int(index_rows(LOJAS, batch([("1", nome, cidade)], "id_loja", "nome", "cidade")).row[0])
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (("a", "bc"), ("ab", "c")),
+        (("a", None), (None, "a")),
+        (("a\x1fb", "c"), ("a", "b\x1fc")),
+        (("a", "x\x1e0\x1fy"), ("a\x1fx", "0\x1fy")),
+        (("a", "A"), ("a", "a")),
+    ],
+)
+def test_neighbouring_values_never_read_the_same(one: tuple[str, str | None], other: tuple[str | None, str]) -> None:
+    assert row_hash(*one) != row_hash(*other)
+
+
+def test_outer_white_space_and_blank_texts_are_no_difference() -> None:
+    assert row_hash(" a ", "\u00a0") == row_hash("a", None)
+
+
+def test_a_key_is_compared_as_it_is_read() -> None:
+    text = index_rows(LOJAS, batch([("7.0", "a", None)], "id_loja", "nome", "cidade"))
+    number = index_rows(LOJAS, batch([("7.0", "a", None)], "id_loja", "nome", "cidade"), frozenset(["id_loja"]))
+    assert text.key[0] != number.key[0]
+    assert number.key[0] == hash_texts(pa.array(["7"]))[0]
