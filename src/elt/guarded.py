@@ -19,8 +19,13 @@ Question = Callable[[], None]
 
 def guarded(lakehouse: Lakehouse, may_go_on: Question) -> Lakehouse:
     """The lakehouse, asking before each write, each page and each object."""
-    tables, bucket = _Tables(lakehouse.tables, may_go_on), _Bucket(lakehouse.bucket, may_go_on)
-    return Lakehouse(tables, bucket, lakehouse.description)
+    tables = _Tables(lakehouse.tables, may_go_on)
+    return Lakehouse(tables, guarded_bucket(lakehouse.bucket, may_go_on), lakehouse.description)
+
+
+def guarded_bucket(bucket: Bucket, may_go_on: Question) -> Bucket:
+    """The bucket, asking before each object."""
+    return _Bucket(bucket, may_go_on)
 
 
 def guarded_source(source: Source, may_go_on: Question) -> Source:
