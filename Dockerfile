@@ -8,20 +8,19 @@ FROM python:${PYTHON} AS build
 WORKDIR /build
 # The locks first: this layer stays while only the source changes. Only wheels with a locked hash, nothing compiled.
 COPY requirements.txt requirements-build.txt ./
-RUN python -m venv /opt/medallion \
- && /opt/medallion/bin/python -m pip install --no-cache-dir --disable-pip-version-check \
+RUN python -m venv --without-pip /opt/medallion \
+ && python -m pip --python /opt/medallion install --no-cache-dir --disable-pip-version-check \
       --require-hashes --only-binary=:all: -r requirements.txt \
- && python -m venv tools \
- && tools/bin/python -m pip install --no-cache-dir --disable-pip-version-check \
+ && python -m venv --without-pip tools \
+ && python -m pip --python tools install --no-cache-dir --disable-pip-version-check \
       --require-hashes --only-binary=:all: -r requirements-build.txt
 COPY pyproject.toml README.md ./
 COPY src src
 COPY supabase/migrations supabase/migrations
-RUN tools/bin/python -m pip wheel --no-cache-dir --disable-pip-version-check \
+RUN python -m pip --python tools wheel --no-cache-dir --disable-pip-version-check \
       --no-deps --no-build-isolation --wheel-dir wheels . \
- && /opt/medallion/bin/python -m pip install --no-cache-dir --disable-pip-version-check \
-      --no-deps --no-index wheels/*.whl \
- && /opt/medallion/bin/python -m pip uninstall --yes --quiet pip
+ && python -m pip --python /opt/medallion install --no-cache-dir --disable-pip-version-check \
+      --no-deps --no-index wheels/*.whl
 
 FROM python:${PYTHON}
 # A user with a name: PostgreSQL starts neither as root nor as a user that /etc/passwd does not know.
