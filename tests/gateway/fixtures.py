@@ -8,13 +8,10 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from elt.lakehouse import migrations
 from tests.gateway.app import EXPOSED, App, Recorded
 from tests.gateway.database import Database
 from tests.gateway.faults import Faults, Rule
 from tests.gateway.server import serving
-
-BRONZE_MIGRATION = migrations.FOLDER / "20260101000200_bronze.sql"
 
 
 @dataclass(frozen=True)
@@ -95,8 +92,7 @@ def new_gateway(tmp_path: Path) -> Iterator[Callable[..., Gateway]]:
 def gateway(new_database: Callable[[], str], new_gateway: Callable[..., Gateway]) -> Gateway:
     """A lakehouse project: every migration applied, its bucket made, its schemas exposed."""
     started = new_gateway(new_database())
-    with psycopg.connect(started.database_url, autocommit=True) as connection:
-        connection.execute(BRONZE_MIGRATION.read_bytes())  # Storage's tables are there now
+    started.app.storage.migrate_buckets()
     return started
 
 

@@ -2,7 +2,8 @@
 
 Sources: https://tus.io/protocols/resumable-upload (core, creation, creation-with-upload),
 https://supabase.com/docs/guides/storage/uploads/resumable-uploads (metadata, ``x-upsert``; it asks for chunks of 6 MB,
-which the stand-in does not enforce), https://github.com/supabase/storage/blob/master/src/http/routes/tus/lifecycle.ts (who may, URLs)
+which the stand-in does not enforce),
+https://github.com/supabase/storage/blob/master/src/http/routes/tus/lifecycle.ts (who may, URLs)
 and https://github.com/tus/tus-node-server/blob/main/packages/utils/src/constants.ts (statuses and words of errors).
 """
 

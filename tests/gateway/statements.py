@@ -43,7 +43,7 @@ def insert(
     returning: Composable,
 ) -> Composable:
     """Rows of a JSON body inserted. ``merge``: update on conflict (True), leave (False), or plain insert (None)."""
-    statement = SQL("insert into {} {} {} where {}").format(
+    statement: Composable = SQL("insert into {} {} {} where {}").format(
         relation.identifier,
         SQL("({})").format(_COMMA.join(map(Identifier, columns))) if columns else SQL(""),
         _from_json([relation.columns[name] for name in columns], body, single=single, defaults=defaults, select=True),
@@ -53,7 +53,7 @@ def insert(
         target = _COMMA.join(map(Identifier, conflict))
         if merge and columns:
             assignments = _COMMA.join(SQL("{0} = excluded.{0}").format(Identifier(name)) for name in columns)
-            action = SQL("do update set {} where {}").format(assignments, _count_inserted(-1))
+            action: Composable = SQL("do update set {} where {}").format(assignments, _count_inserted(-1))
         else:
             action = SQL("do nothing")
         statement += SQL(" on conflict ({}) {}").format(target, action)

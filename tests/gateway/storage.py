@@ -23,11 +23,13 @@ from pydantic_core import from_json
 from python_multipart import parse_form
 from python_multipart.multipart import Field, File
 
+from elt.lakehouse import migrations
 from tests.gateway.answers import Answer, StorageError, Unimplemented, as_json
 from tests.gateway.database import Database
 from tests.gateway.faults import Faults
 from tests.gateway.keys import Caller
 
+BUCKET_MIGRATION = migrations.FOLDER / "20260101000200_bronze.sql"
 SQL_FILE = Path(__file__).with_name("storage.sql")
 KEY = re.compile(r"[A-Za-z0-9_/!\-.*'() &$@=;:+,?]+")
 """Source: https://github.com/supabase/storage/blob/master/src/storage/limits.ts (``isValidKey``)."""
@@ -67,6 +69,11 @@ class Storage:
         self.folder.mkdir(parents=True, exist_ok=True)
         with self.database.connection() as connection:
             connection.execute(SQL_FILE.read_bytes())
+
+    def migrate_buckets(self) -> None:
+        """Run the project's migration that makes its bucket; it had nothing to do in a database without Storage."""
+        with self.database.connection() as connection:
+            connection.execute(BUCKET_MIGRATION.read_bytes())
 
     def answer(self, request: StorageRequest, faults: Faults) -> Answer:
         """The response to one request; a ``Refusal`` for an error."""
