@@ -1,6 +1,7 @@
 """``python -m tests.gateway``: the stand-in as a process, to try the whole program against it by hand."""
 
 import argparse
+import socket
 import tempfile
 from pathlib import Path
 
@@ -54,10 +55,10 @@ def main() -> None:
         "authenticated_token": app.keys.token("authenticated"),
     }
     for name, value in lines.items():
-        print(f"{name}={value}", flush=True)  # noqa: T201 - the keys of a throw-away project are what it is asked for
-    config = configuration(app)
-    config.port = arguments.port
-    uvicorn.Server(config).run()
+        print(f"{name}={value}")  # noqa: T201 - the keys of a throw-away project are what it is asked for
+    with socket.create_server(("127.0.0.1", arguments.port)) as listener:
+        print(flush=True)  # noqa: T201 - an empty line: requests are taken from now on
+        uvicorn.Server(configuration(app)).run([listener])
 
 
 if __name__ == "__main__":

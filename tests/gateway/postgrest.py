@@ -300,12 +300,7 @@ class _Exchange:
             return self.schemas[0]
         if asked not in self.schemas:
             exposed = ", ".join(self.schemas)
-            raise PostgrestError(
-                406,
-                "PGRST106",
-                f"Invalid schema: {asked}",
-                hint=f"Only the following schemas are exposed: {exposed}",
-            )
+            raise PostgrestError(406, "PGRST106", f"The schema must be one of the following: {exposed}")
         return asked
 
     def _accept(self) -> bool:
