@@ -59,7 +59,12 @@ class LeaseError(MedallionError):
 
 
 class LakehouseError(MedallionError):
-    """A server or a disk answered with an error; the message holds its words."""
+    """A server or a disk answered with an error; the message holds its words.
+
+    ``repeated``: the request had been tried before without an answer, so that its first try may have landed.
+    """
+
+    repeated = False
 
 
 class Unreachable(LakehouseError):

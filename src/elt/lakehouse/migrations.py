@@ -21,7 +21,7 @@ def pending(url: str, *, setting: str, folder: Path = FOLDER) -> list[Path]:
 
 
 def apply(url: str, *, setting: str, folder: Path = FOLDER) -> list[str]:
-    """Apply what is pending, each file in one transaction with its record; answers the names applied.
+    """Apply what is pending, each file in one transaction, with its record; answers the names applied.
 
     Safe when two programs do it at once: an advisory lock lets one through at a time.
     """
@@ -35,7 +35,9 @@ def apply(url: str, *, setting: str, folder: Path = FOLDER) -> list[str]:
                 continue
             with translated_errors(f"applying the migration {file.name}"), connection.transaction():
                 connection.execute(file.read_bytes())
-                connection.execute("insert into controle.migracoes (versao) values (%s)", (_version(file),))
+                connection.execute(
+                    "insert into controle.migracoes (versao) values (%s) on conflict do nothing", (_version(file),)
+                )
             done.append(_version(file))
     return done
 

@@ -13,6 +13,7 @@ import pyarrow as pa
 from psycopg import sql
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
+from elt.catalog import WRITE_ROWS
 from elt.errors import Unreachable
 from elt.frames import to_frame
 from elt.lakehouse.ports import Within, Written
@@ -26,6 +27,9 @@ TRIES = 4
 
 class PostgresTables:
     """One connection, opened at the first use and again after it breaks, used by one thread at a time."""
+
+    in_flight = 1
+    write_rows = WRITE_ROWS
 
     def __init__(self, url: str, *, setting: str = "LAKEHOUSE_DB_URL", wait_seconds: float = 1.0) -> None:
         self._url = url
