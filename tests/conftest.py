@@ -15,6 +15,8 @@ from elt.lakehouse.postgres import PostgresTables
 from elt.progress import SilentReporter
 from elt.runner import Runner
 
+pytest_plugins = ["tests.gateway.fixtures"]
+
 TEMPLATE = "migrated"
 _numbers = itertools.count(1)
 

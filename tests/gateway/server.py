@@ -1,0 +1,33 @@
+"""The stand-in as a running server, in a thread of this process or as the process itself."""
+
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import uvicorn
+
+from tests.gateway.app import App
+
+
+def configuration(app: App) -> uvicorn.Config:
+    """Uvicorn, plain HTTP/1.1."""
+    return uvicorn.Config(
+        app, log_level="critical", lifespan="off", ws="none", proxy_headers=False, timeout_keep_alive=30, loop="asyncio"
+    )
+
+
+@contextmanager
+def serving(app: App) -> Iterator[str]:
+    """Serve from a thread on a free port of this host; gives the URL, and stops at the end."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    server = uvicorn.Server(configuration(app))
+    thread = threading.Thread(target=server.run, args=([listener],), name="gateway", daemon=True)
+    thread.start()  # requests that come before it accepts wait in the listener's queue
+    try:
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        thread.join()
+        listener.close()
+        app.database.close()
