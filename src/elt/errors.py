@@ -8,6 +8,7 @@
     ├── LeaseError                another run holds the lakehouse
     └── LakehouseError            the lakehouse (or the source's server) answered with an error
         ├── Unreachable           no answer: network, stopped server            (transient: tried again)
+        │   └── Paused            the hosted project sleeps                     (not tried again)
         ├── Timeout               the server gave up on a long request          (the batch is halved)
         ├── TooLarge              the server refused the request's size         (the batch is halved)
         ├── Denied                key or role without the right
@@ -69,6 +70,10 @@ class LakehouseError(MedallionError):
 
 class Unreachable(LakehouseError):
     """No answer: network, stopped server. Worth another try."""
+
+
+class Paused(Unreachable):
+    """The hosted project was paused for want of activity; only its owner can wake it."""
 
 
 class Timeout(LakehouseError):

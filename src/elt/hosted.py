@@ -2,11 +2,13 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 from elt.catalog import ANALISE_CLIENTES_PEDIDOS, TABLES
 from elt.errors import ConfigurationError, Denied, LakehouseError, Missing, Unreachable
 from elt.lakehouse import migrations
-from elt.supabase import EXPOSE, SECRET, Project
+from elt.supabase import SECRET, Project
 
 _TRIES = 2
 """A person waits for these answers: a wrong host should not take a minute."""
@@ -40,7 +42,8 @@ def checks(project: Project, bucket: str | None) -> Iterator[Check]:
     missing = False
     for table in _PROBES:
         schema = table.split(".")[0]
-        found = _check(f"schema {schema} exists, is exposed, and is granted", lambda t=table: _read(project, t), project)
+        what = f"schema {schema} exists, is exposed, and is granted"
+        found = _check(what, partial(_read, project, table), project)
         missing = missing or bool(found.problem)
         yield found
     if not missing:
@@ -54,6 +57,20 @@ def require(project: Project, bucket: str | None) -> None:
     for check in checks(project, bucket):
         if check.problem:
             raise ConfigurationError(check.problem, kept="nothing was read or written", next_step=check.next_step)
+
+
+def make_bucket(project: Project, bucket: str) -> bool:
+    """Make the bucket, private; answers whether it was missing."""
+    try:
+        _see_bucket(project, bucket)
+    except Missing:
+        project.ask(
+            f"making the bucket {bucket}",
+            lambda: project.storage.create_bucket(bucket, options={"public": False}),
+            tries=_TRIES,
+        )
+        return True
+    return False
 
 
 def _key_named(project: Project) -> str:
@@ -87,7 +104,7 @@ def _explained(what: str, error: LakehouseError, project: Project) -> Check:
     return Check(what, f"{setting}: {error.what}", error.next_step)
 
 
-def _read(project: Project, table: str) -> list[dict[str, object]]:
+def _read(project: Project, table: str) -> list[Any]:
     schema, name = table.split(".")
     query = project.postgrest.schema(schema).from_(name).select("*").limit(1000)
     return list(project.ask(f"looking at {table}", query.execute, tries=_TRIES).data)
@@ -116,6 +133,3 @@ def _see_bucket(project: Project, bucket: str) -> None:
             f"BUCKET_NAME: {error.what}",
             next_step=f"in the dashboard: Storage → New bucket: {bucket}, private; or run: medallion init",
         ) from error
-
-
-__all__ = ["EXPOSE", "Check", "checks", "require"]

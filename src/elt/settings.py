@@ -53,9 +53,7 @@ class Settings(BaseSettings):
         }
         given = [name for name, value in sources.items() if value]
         if len(given) > 1:
-            raise ValueError(
-                f"{' and '.join(given)} are both set: keep one, so that it is clear which shop is read"
-            )
+            raise ValueError(f"{' and '.join(given)} are both set: keep one, so that it is clear which shop is read")
         return self
 
 

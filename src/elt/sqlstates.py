@@ -1,4 +1,4 @@
-"""PostgreSQL's error codes as our errors: one table for the direct connection and for the HTTP API, which passes them on.
+"""PostgreSQL's error codes as our errors: one table for the direct connection and the HTTP API, which passes them on.
 
 Source: PostgreSQL's documentation, Appendix A, "PostgreSQL Error Codes".
 """

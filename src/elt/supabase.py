@@ -13,23 +13,26 @@ import binascii
 import json
 import re
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from decimal import Decimal
 from typing import Any, TypeVar
 
 import httpx
 import orjson
-from supabase import Client, create_client
 from supabase.lib.client_options import SyncClientOptions
-from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
+from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_random_exponential
 
-from elt.errors import ConfigurationError, Denied, LakehouseError, Missing, Rejected, Timeout, TooLarge, Unreachable
+from elt.errors import ConfigurationError, Denied, LakehouseError, Missing, Paused, Rejected, TooLarge, Unreachable
 from elt.sqlstates import error_of
+from supabase import Client, create_client
 
 T = TypeVar("T")
 
 TRIES = 7
 """Tries of one request when the server does not answer; every one of them can be repeated without harm."""
+
+IN_FLIGHT = 4
+"""Requests at a time, unless set otherwise: gentle to the smallest hosted project."""
 
 CONNECT_SECONDS = 10
 ANSWER_SECONDS = 75
@@ -38,8 +41,6 @@ ANSWER_SECONDS = 75
 RESTORE = "open https://supabase.com/dashboard, choose the project and press “Restore project”, then run again"
 EXPOSE = "in the dashboard: Project Settings → Data API → Exposed schemas: add silver, gold and controle"
 SECRET = "in the dashboard: Project Settings → API Keys → Secret keys (or the legacy service_role key)"  # noqa: S105
-
-_IN_FLIGHT = 4
 
 
 class Project:
@@ -56,11 +57,10 @@ class Project:
         *,
         url_setting: str = "LAKEHOUSE_URL",
         key_setting: str = "LAKEHOUSE_KEY",
-        in_flight: int = _IN_FLIGHT,
+        in_flight: int = IN_FLIGHT,
         wait_seconds: float = 1.0,
     ) -> None:
-        _check_url(url, url_setting)
-        _check_key(key, key_setting)
+        check_address(url, key, url_setting, key_setting)
         self.url = url.rstrip("/")
         self.role = role_of(key)
         self.url_setting = url_setting
@@ -84,7 +84,7 @@ class Project:
     @property
     def host(self) -> str:
         """The host's name, for people."""
-        return httpx.URL(self.url).netloc.decode()
+        return host_of(self.url)
 
     def ask(self, doing: str, request: Callable[[], T], *, tries: int = TRIES) -> T:
         """The request's result; what is transient is tried again with growing, random pauses.
@@ -92,7 +92,7 @@ class Project:
         Errors say what we were ``doing`` and name the setting to look at.
         """
         for attempt in Retrying(
-            retry=retry_if_exception_type(Unreachable),
+            retry=retry_if_exception(_is_transient),
             stop=stop_after_attempt(tries),
             wait=wait_random_exponential(multiplier=self._wait_seconds, max=20),
             reraise=True,
@@ -124,6 +124,12 @@ class Project:
     def close(self) -> None:
         """Close the connections."""
         self.http.close()
+
+    def __enter__(self) -> "Project":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def _named(self, error: LakehouseError, doing: str) -> LakehouseError:
         """The same error with what we were doing, and the project's settings in what to do next."""
@@ -161,6 +167,10 @@ def unanswered(error: httpx.TransportError) -> LakehouseError:
     )
 
 
+def _is_transient(error: BaseException) -> bool:
+    return isinstance(error, Unreachable) and not isinstance(error, Paused)
+
+
 def _is_resolution(error: BaseException | None) -> bool:
     """Whether a failed name resolution is among the causes."""
     while error is not None:
@@ -173,8 +183,8 @@ def _is_resolution(error: BaseException | None) -> bool:
 def refused(response: httpx.Response) -> LakehouseError:
     """The error for an answer that is not a success: by the code in it, and only without one by its status.
 
-    PostgREST answers ``{code, message, details, hint}``, Storage ``{statusCode, error, message}`` with HTTP 400 for most
-    errors, a gateway in front of them HTML or ``{message}``.
+    PostgREST answers ``{code, message, details, hint}``, Storage ``{statusCode, error, message}`` mostly with
+    HTTP 400, a gateway in front of them HTML or ``{message}``.
     """
     document = _document(response)
     words = " ".join(
@@ -188,7 +198,7 @@ def refused(response: httpx.Response) -> LakehouseError:
         return _of_postgrest(code, words)
     status = _status(document, response)
     if status == 540:
-        return LakehouseError("the project is paused", next_step=RESTORE)
+        return Paused("the project is paused", next_step=RESTORE)
     return _of_status(status, str(document.get("error", "")), words)
 
 
@@ -263,6 +273,11 @@ def _exact(value: object) -> object:
     raise TypeError(f"{type(value).__name__} has no place in a request")
 
 
+def host_of(url: str) -> str:
+    """The host in a URL, for people; never a user or a password."""
+    return httpx.URL(url).netloc.decode()
+
+
 def is_jwt(key: str) -> bool:
     """Whether the key is of the older kind, a JSON Web Token."""
     return key.count(".") == 2
@@ -280,6 +295,12 @@ def role_of(key: str) -> str:
         return str(claims["role"])
     except (IndexError, KeyError, TypeError, ValueError, binascii.Error):
         return ""
+
+
+def check_address(url: str, key: str, url_setting: str, key_setting: str) -> None:
+    """Nothing, if the two could be a project's; a ``ConfigurationError`` that names the setting if not."""
+    _check_url(url, url_setting)
+    _check_key(key, key_setting)
 
 
 def _check_url(url: str, setting: str) -> None:
@@ -313,6 +334,6 @@ def quoted(column: str) -> str:
     return f'"{escaped}"'
 
 
-def as_text(columns: Iterator[str] | list[str]) -> str:
+def as_text(columns: Sequence[str]) -> str:
     """A ``select`` that asks for the columns as PostgreSQL prints them, so that no number passes through a float."""
     return ",".join(f"{quoted(column)}::text" for column in columns)

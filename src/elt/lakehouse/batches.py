@@ -33,7 +33,7 @@ def upsert_in_batches(
 
 
 def upsert_all(tables: Tables, table: str, rows: pd.DataFrame, *, key: str = "id") -> Written:
-    """The same for rows that the pipeline made itself: one that the server refuses is an error, not data to set aside."""
+    """The same for rows that the pipeline made itself: one that is refused is an error, not data to set aside."""
     written, refused = upsert_in_batches(tables, table, rows, key=key)
     if refused:
         reason = next(iter(refused.values()))

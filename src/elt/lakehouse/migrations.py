@@ -13,6 +13,11 @@ FOLDER = _INSTALLED if _INSTALLED.is_dir() else _CHECKOUT
 """The migrations: beside this module in an installed wheel, under ``supabase/`` in a checkout."""
 
 
+def names(folder: Path = FOLDER) -> list[str]:
+    """The names of all migrations, in order."""
+    return [_version(file) for file in _files(folder)]
+
+
 def pending(url: str, *, setting: str, folder: Path = FOLDER) -> list[Path]:
     """The migration files, in order, that the database has not recorded as applied."""
     with connect(url, setting=setting) as connection, translated_errors("reading the applied migrations"):
@@ -39,6 +44,8 @@ def apply(url: str, *, setting: str, folder: Path = FOLDER) -> list[str]:
                     "insert into controle.migracoes (versao) values (%s) on conflict do nothing", (_version(file),)
                 )
             done.append(_version(file))
+        if done:  # an API in front of the database has to look again; nobody else listens
+            connection.execute("notify pgrst, 'reload schema'")
     return done
 
 

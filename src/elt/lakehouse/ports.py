@@ -50,9 +50,9 @@ class Tables(Protocol):
     def pages(
         self, table: str, schema: pa.Schema, *, key: str, size: int, within: Within | None = None
     ) -> Iterator[pd.DataFrame]:
-        """The rows, at most ``size`` in memory at a time: in the order of ``key`` (unique among them), or in any with
-        a filter of many values.
+        """The rows, at most ``size`` in memory at a time, in the order of ``key`` (unique among them).
 
+        With a filter of many values the order may be any.
         The frames have the columns of ``schema``, as pandas ``ArrowDtype``. A row that changes while it is read comes
         once, in its old or its new state.
         """

@@ -1,7 +1,7 @@
 """Resumable uploads to Storage: the TUS protocol, so that a dropped connection costs one chunk, not the object.
 
-Sources: tus.io, "Resumable upload protocol 1.0.0"; Supabase, "Resumable Uploads" (chunks of exactly 6 MiB, the metadata's
-names, the endpoint).
+Sources: tus.io, "Resumable upload protocol 1.0.0"; Supabase, "Resumable Uploads" (chunks of exactly 6 MiB, the names of
+the metadata, the endpoint).
 """
 
 import base64

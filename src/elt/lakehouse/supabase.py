@@ -1,5 +1,6 @@
 """``Tables`` and ``Bucket`` over the HTTP API of a Supabase project: PostgREST and Storage."""
 
+import builtins
 import uuid
 from collections.abc import Iterator, Sequence
 from functools import partial
@@ -10,6 +11,7 @@ from urllib.parse import quote
 import pandas as pd
 import pyarrow as pa
 from postgrest.types import CountMethod
+from storage3.types import FileOptions, ListBucketFilesOptions
 
 from elt.catalog import WRITE_ROWS
 from elt.concurrency import each, interleave
@@ -31,6 +33,10 @@ REMOVE_OBJECTS = 1_000
 
 _EMPTY_FOLDER = ".emptyFolderPlaceholder"
 """What the dashboard puts into a folder made by hand."""
+
+
+Entries = list[dict[str, Any]]
+"""What Storage says of the objects and folders in one folder."""
 
 
 class SupabaseTables:
@@ -173,7 +179,7 @@ class SupabaseBucket:
             if len(data) > CHUNK_BYTES:
                 upload(self._project, self._bucket, path, data, _media_type(path))
             else:
-                options = {"content-type": _media_type(path), "upsert": "false"}
+                options: FileOptions = {"content-type": _media_type(path), "upsert": "false"}
                 self._project.ask(f"storing {path}", partial(self._files.upload, path, data, options))
         except Rejected as error:
             # The first try may have landed and its answer been lost; any other object under this path is an error.
@@ -183,14 +189,12 @@ class SupabaseBucket:
     def get(self, path: str) -> bytes:  # noqa: D102
         return bytes(self._project.ask(f"reading the object {path}", partial(self._files.download, path)))
 
-    def list(self, prefix: str = "") -> list[str]:  # noqa: D102
+    def list(self, prefix: str = "") -> "builtins.list[str]":  # noqa: D102
         found: list[str] = []
         folders = [prefix.rpartition("/")[0]]
         while folders:
             deeper = []
-            for folder, entries in zip(
-                folders, each(self._folder, folders, self._project.in_flight), strict=True
-            ):
+            for folder, entries in zip(folders, each(self._folder, folders, self._project.in_flight), strict=True):
                 for entry in entries:
                     path = f"{folder}/{entry['name']}" if folder else str(entry["name"])
                     if entry.get("id") is None:
@@ -205,11 +209,11 @@ class SupabaseBucket:
             some = list(paths[start : start + REMOVE_OBJECTS])
             self._project.ask(f"deleting {len(some)} objects", partial(self._files.remove, some))
 
-    def _folder(self, folder: str) -> "list[dict[str, Any]]":
+    def _folder(self, folder: str) -> "Entries":
         """Everything directly in a folder. A page's length says nothing; an empty page is the end."""
         found: dict[str, dict[str, Any]] = {}
         while True:
-            options = {"limit": LIST_OBJECTS, "offset": len(found)}
+            options: ListBucketFilesOptions = {"limit": LIST_OBJECTS, "offset": len(found)}
             page = self._project.ask(f"listing {folder or 'the bucket'}", partial(self._files.list, folder, options))
             fresh = {str(entry["name"]): entry for entry in page}
             if not fresh.keys() - found.keys():

@@ -12,7 +12,7 @@ from postgrest.types import CountMethod
 from elt.catalog import EXTRACT_ROWS, TABLES, Table
 from elt.concurrency import interleave
 from elt.errors import Missing, Rejected, SourceError, Timeout, TooLarge
-from elt.supabase import SECRET, Project, as_text, quoted
+from elt.supabase import IN_FLIGHT, SECRET, Project, as_text, check_address, host_of, quoted
 
 _NO_NUMBER = "~"
 """A value that only a text column can be compared with."""
@@ -35,16 +35,31 @@ class SupabaseSource:
     the next look, and every order read has its parents among the rows read.
     """
 
-    def __init__(self, project: Project, *, tables: tuple[Table, ...] = TABLES) -> None:
-        self._project = project
+    def __init__(
+        self,
+        url: str,
+        key: str,
+        *,
+        in_flight: int = IN_FLIGHT,
+        wait_seconds: float = 1.0,
+        tables: tuple[Table, ...] = TABLES,
+    ) -> None:
+        settings = {"url_setting": "SUPABASE_URL", "key_setting": "SUPABASE_KEY"}
+        check_address(url, key, **settings)
+
+        def connect() -> Project:  # a closure, because a partial would show the key in its repr
+            return Project(url, key, in_flight=in_flight, wait_seconds=wait_seconds, **settings)
+
+        self._connect = connect
         self._tables = tables
-        self.description = f"Supabase ({project.url_setting}, {project.host}), schema public"
+        self.description = f"Supabase (SUPABASE_URL, {host_of(url)}), schema public"
 
     @contextmanager
     def open(self) -> Iterator["SupabaseExtract"]:
         """One look."""
-        looked = {table.name: _look(self._project, table) for table in reversed(self._tables)}
-        yield SupabaseExtract(self._project, looked)
+        with self._connect() as project:
+            looked = {table.name: _look(project, table) for table in reversed(self._tables)}
+            yield SupabaseExtract(project, looked)
 
 
 @dataclass(frozen=True)
@@ -73,9 +88,10 @@ def _look(project: Project, table: Table) -> "_Looked | SourceError":
 def _columns(project: Project, table: Table) -> dict[str, str]:
     """The names of the columns, from the first row, and the name of each one's type.
 
-    The API's own description of its tables is for secret keys only, and a shop is best read with a publishable one, so
-    the types are asked for one by one: compared with a value that is no number, the server names the type that could not
-    read it. A column that takes the value is text. Source: https://supabase.com/changelog/42949.
+    The API's own description of its tables is for secret keys only, so the types are asked for one by one: compared
+    with a value that is no number, the server names the type that could not read it. A column that takes the value is
+    text.
+    Source: https://supabase.com/changelog/42949.
     """
     try:
         rows = project.ask(f"reading the columns of {table.name}", _query(project, table.name, "*").limit(1).execute)
@@ -102,7 +118,7 @@ def _exists(project: Project, table: Table, name: str) -> bool:
 
 
 def _type(project: Project, table: str, column: str) -> str:
-    """The column's type by PostgreSQL's name; ``text`` for whatever holds text, and for what the server does not name."""
+    """The column's type by PostgreSQL's name; ``text`` for whatever holds text or is not named."""
     try:
         query = _query(project, table, quoted(column)).eq(column, _NO_NUMBER).limit(0)
         project.ask(f"reading the type of {table}.{column}", query.execute)
@@ -214,7 +230,7 @@ class SupabaseExtract:
         """Nothing, if every row there is was read. ``ends``: the last key of each page."""
         if without := self._without_key(table, looked):
             raise SourceError(
-                f"{table}: {without:,} rows have no {looked.key}; over HTTP a row without a key cannot be read in pages",
+                f"{table}: {without:,} rows have no {looked.key}; over HTTP such rows cannot be read in pages",
                 kept="nothing was written",
                 next_step="give them a key, or read the shop with SOURCE_DB_URL, which takes such rows too",
             )
