@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 
 import httpx
 import pytest
+from postgrest import CountMethod, ReturnMethod
 from postgrest.exceptions import APIError
 from storage3.exceptions import StorageApiError
 from supabase import Client, ClientOptions, create_client
@@ -24,21 +25,28 @@ def client(gateway: Gateway, connect: Callable[[str], Client]) -> Client:
 
 def test_insert_then_select(client: Client) -> None:
     table = client.schema("silver").table("clientes")
-    written = table.insert([{"id": "1", "nome": "Ana"}, {"id": "2", "nome": "José"}], returning="minimal").execute()
-    assert written.data == []
-    read = table.select("id,nome", count="exact").order("id").gt("id", "1").limit(10).execute()
+    rows = [{"id": "1", "nome": "Ana"}, {"id": "2", "nome": "José"}]
+    assert table.insert(rows, returning=ReturnMethod.minimal).execute().data == []
+    read = table.select("id,nome", count=CountMethod.exact).order("id").gt("id", "1").limit(10).execute()
     assert (read.data, read.count) == ([{"id": "2", "nome": "José"}], 1)
 
 
-def test_upsert_update_delete_rpc(client: Client) -> None:
-    silver = client.schema("silver")
-    silver.table("clientes").upsert([{"id": "1", "nome": "Ana"}], on_conflict="id").execute()
-    silver.table("clientes").upsert([{"id": "1", "nome": "Bia"}], on_conflict="id").execute()
-    assert silver.table("clientes").update({"cidade": "Recife"}).eq("id", "1").execute().data[0]["cidade"] == "Recife"
-    assert [row["nome"] for row in silver.table("clientes").delete().in_("id", ["1", "2"]).execute().data] == ["Bia"]
+def test_upsert_update_and_delete(client: Client) -> None:
+    table = client.schema("silver").table("clientes")
+    table.upsert([{"id": "1", "nome": "Ana"}], on_conflict="id").execute()
+    table.upsert([{"id": "1", "nome": "Bia"}], on_conflict="id").execute()
+    table.update({"cidade": "Recife"}).eq("id", "1").execute()
+    assert table.select("nome,cidade").execute().data == [{"nome": "Bia", "cidade": "Recife"}]
+    assert len(table.delete().in_("id", ["1", "2"]).execute().data) == 1
+    assert table.select("id").execute().data == []
+
+
+def test_functions_answer_a_value_or_nothing(client: Client) -> None:
     controle = client.schema("controle")
-    assert controle.rpc("arrendar", {"p_dono": "eu", "p_segundos": 60}).execute().data == "eu"
+    arguments: dict[str, object] = {"p_dono": "eu", "p_segundos": 60}
+    assert controle.rpc("arrendar", arguments).execute().data == "eu"  # type: ignore[arg-type]
     assert controle.rpc("devolver", {"p_dono": "eu"}).execute().data == []
+    assert controle.rpc("ultimo_snapshot_aplicado", {}).execute().data is None
 
 
 def test_storage_round_trip(client: Client) -> None:

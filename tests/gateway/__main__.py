@@ -41,8 +41,9 @@ def main() -> None:
         Keys(arguments.jwt_secret) if arguments.jwt_secret else Keys(),
         Faults(max_rows=arguments.max_rows, max_object=arguments.max_object),
     )
-    if not arguments.no_migrations:  # after Storage's tables, so that the bucket is made
+    if not arguments.no_migrations:
         migrations.apply(url, setting="--database-url")
+        app.storage.migrate_buckets()
     lines = {
         "url": f"http://127.0.0.1:{arguments.port}",
         "database_url": url,

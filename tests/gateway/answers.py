@@ -1,4 +1,4 @@
-"""What the stand-in answers: a response, and the errors that become one, in the words of the server that is imitated."""
+"""What the stand-in answers: a response, and the errors that become one, in the words of the imitated server."""
 
 import json
 from collections.abc import Mapping
@@ -9,7 +9,7 @@ JSON_TYPE = "application/json; charset=utf-8"
 
 @dataclass(frozen=True)
 class Answer:
-    """One HTTP response. ``rows``: how many rows the request carried or asked about, for the record of requests."""
+    """One HTTP response."""
 
     status: int
     headers: Mapping[str, str] = field(default_factory=dict)

@@ -16,7 +16,8 @@ from tests.gateway.database import Database
 from tests.gateway.faults import STATEMENT_TIMEOUT, Faults, Rule, failure, html, paused
 from tests.gateway.keys import Keys, caller
 from tests.gateway.postgrest import Limits, Postgrest, RestRequest
-from tests.gateway.storage import Storage, StorageRequest
+from tests.gateway.resumable import Resumable
+from tests.gateway.storage import PATH, Storage, StorageRequest
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -57,17 +58,17 @@ class App:
         self.legacy = {role: self.keys.token(role) for role in ("anon", "service_role")}
         self.rest = Postgrest(self.database, self.schemas)
         self.storage = Storage(self.database, self.folder)
+        self.resumable = Resumable(self.storage)
         self.storage.install()
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
         """One HTTP request."""
-        if scope["type"] != "http":
-            return
         method, path = str(scope["method"]), scope["raw_path"].decode()
         headers = {name.decode().lower(): value.decode("latin-1") for name, value in scope["headers"]}
         body = await _body(receive)
         if path.startswith("/_"):
-            return await _send(send, self.control(method, path, body))
+            await _send(send, self.control(method, path, body))
+            return
         query = scope["query_string"].decode()
         rules = self.faults.striking(method, path)
         for rule in rules:
@@ -81,11 +82,12 @@ class App:
             answer = await asyncio.to_thread(self.respond, method, path, query, headers, body, rules)
         self._record(method, path, query, headers, body, answer, rules)
         if answer is None or {"drop_after", "truncate_upload"} & kinds:
-            return await _drop(send, receive)
-        if "truncate_answer" in kinds:
+            await _drop(send, receive)
+        elif "truncate_answer" in kinds:
             await _send(send, answer, of=len(answer.body) // 2)
-            return await _drop(send, receive, flush=True)
-        return await _send(send, answer)
+            await _drop(send, receive, flush=True)
+        else:
+            await _send(send, answer)
 
     def respond(
         self, method: str, path: str, query: str, headers: dict[str, str], body: bytes, rules: Sequence[Rule]
@@ -125,7 +127,8 @@ class App:
                 raise StorageError(403, "Unauthorized", words) from error
             url = f"http://{headers.get('host', 'localhost')}/storage/v1"
             request_ = StorageRequest(method, path.removeprefix("/storage/v1"), headers, body, who, url)
-            return self.storage.answer(request_, self.faults)
+            resumable = request_.path == PATH or request_.path.startswith(f"{PATH}/")
+            return (self.resumable if resumable else self.storage).answer(request_, self.faults)
         for prefix, feature in _OTHER_SERVICES.items():
             if path.startswith(prefix):
                 raise Unimplemented(feature)
@@ -139,7 +142,7 @@ class App:
             except ValidationError as error:
                 return as_json(422, {"message": str(error)})
             if self.faults.forget_uploads:
-                self.storage.uploads.clear()
+                self.resumable.uploads.clear()
         elif path == "/_requests" and method == "GET":
             return as_json(200, [asdict(each) for each in self.recorded])
         elif path == "/_requests" and method == "DELETE":

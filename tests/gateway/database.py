@@ -53,7 +53,7 @@ class Routine:
 
 @dataclass
 class Database:
-    """The connections to one database. They belong to a superuser, as PostgREST's ``authenticator`` may take any role."""
+    """The connections to one database, of a superuser: like PostgREST's ``authenticator`` it may take any role."""
 
     url: str
     size: int = 10

@@ -1,7 +1,7 @@
 """Faults on demand: what a test, or a person with ``curl``, can make the stand-in do wrong, and what caps it applies.
 
-``POST /_faults`` with the JSON of a ``Faults`` sets them all at once; ``{}`` is the default state: no fault, the caps of a
-new hosted project. Nothing here is random without a seed.
+``POST /_faults`` with the JSON of a ``Faults`` sets them all at once; ``{}`` is the default state: no fault, the caps
+of a new hosted project. Nothing here is random without a seed.
 """
 
 import random
@@ -18,7 +18,10 @@ MIB = 2**20
 class Rule(BaseModel):
     """One thing that goes wrong for some requests: those of ``methods`` whose path begins with ``path``.
 
-    Of these, the ``on``-th ones (counted from 1 since the rule was set), or a random ``share``, or all; at most ``times``.
+    Of these, the ``on``-th ones (counted from 1 since the rule was set), or a random ``share``, or all; at most
+    ``times``. ``status`` answers with it (``code``: as PostgREST's error); ``drop_before`` and ``drop_after`` close the
+    connection before or after the work is done; ``truncate_answer`` closes it in the middle of the answer;
+    ``truncate_upload`` in the middle of the request (a resumable upload keeps what came); ``slow`` waits ``seconds``.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -66,7 +69,7 @@ class Faults(BaseModel):
     ``max_rows``: PostgREST's db-max-rows; ``list_rows``: no list of objects is longer, whatever limit was asked for;
     ``timeout_above_rows``: a body of more rows ends with 57014 and writes nothing; ``max_body``: a larger request is
     refused with 413 by the gateway; ``max_object``: Storage's file size limit; ``statement_timeout``: for every role,
-    instead of the roles' own; ``paused``: the project is paused; ``forget_uploads``: unfinished resumable uploads are gone.
+    instead of the roles' own; ``paused``: the project is paused; ``forget_uploads``: unfinished uploads are gone.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -115,7 +118,8 @@ def html(status: int, headers: dict[str, str] | None = None) -> Answer:
 def paused() -> Answer:
     """A paused project. Source: https://supabase.com/docs/guides/platform/http-status-codes (540 project paused).
 
-    The page gives the status and no body. The host's name may also stop resolving: a test has ``https://….invalid`` for it.
+    The page gives the status and no body: this one is made up. The host's name may also stop resolving; a test can use
+    a name under ``.invalid`` for that.
     """
     return Answer(540, {"Content-Type": JSON_TYPE}, b'{"message":"Project paused"}')
 

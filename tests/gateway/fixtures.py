@@ -1,4 +1,4 @@
-"""The stand-in as fixtures: ``gateway`` is a lakehouse project, ``source_gateway`` a shop's project, both new for each test."""
+"""The stand-in as fixtures: ``gateway`` is a lakehouse project, ``source_gateway`` a shop's, both new for each test."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
@@ -8,13 +8,10 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from elt.lakehouse import migrations
 from tests.gateway.app import EXPOSED, App, Recorded
 from tests.gateway.database import Database
 from tests.gateway.faults import Faults, Rule
 from tests.gateway.server import serving
-
-BRONZE_MIGRATION = migrations.FOLDER / "20260101000200_bronze.sql"
 
 
 @dataclass(frozen=True)
@@ -57,7 +54,7 @@ class Gateway:
         """Set every fault and cap at once; without arguments: back to a healthy new project."""
         self.app.faults = Faults.model_validate({"rules": list(rules), **switches})
         if self.app.faults.forget_uploads:
-            self.app.storage.uploads.clear()
+            self.app.resumable.uploads.clear()
 
     def requests(self, path: str = "/", method: str | None = None) -> list[Recorded]:
         """The requests so far whose path begins so, oldest first."""
@@ -95,14 +92,13 @@ def new_gateway(tmp_path: Path) -> Iterator[Callable[..., Gateway]]:
 def gateway(new_database: Callable[[], str], new_gateway: Callable[..., Gateway]) -> Gateway:
     """A lakehouse project: every migration applied, its bucket made, its schemas exposed."""
     started = new_gateway(new_database())
-    with psycopg.connect(started.database_url, autocommit=True) as connection:
-        connection.execute(BRONZE_MIGRATION.read_bytes())  # Storage's tables are there now
+    started.app.storage.migrate_buckets()
     return started
 
 
 @pytest.fixture
 def source_gateway(new_database: Callable[[], str], new_gateway: Callable[..., Gateway]) -> Gateway:
-    """A shop's project: ``clientes``, ``produtos``, ``pedidos`` in the schema ``public``, empty, readable with its keys."""
+    """A shop's project: ``clientes``, ``produtos``, ``pedidos`` in the schema ``public``, empty."""
     database_url = new_database()
     with psycopg.connect(database_url, autocommit=True) as connection:
         connection.execute(SHOP)
@@ -110,10 +106,13 @@ def source_gateway(new_database: Callable[[], str], new_gateway: Callable[..., G
 
 
 SHOP = b"""
-create table clientes (id_cliente bigint primary key, nome text, email text, telefone text, cidade text, idade integer);
-create table produtos (id_produto bigint primary key, nome_produto text, categoria text, preco numeric, estoque integer);
-create table pedidos (id_pedido bigint primary key, id_cliente bigint, id_produto bigint, quantidade integer, status text,
-                      valor_total numeric, data_pedido date);
+create table clientes (
+  id_cliente bigint primary key, nome text, email text, telefone text, cidade text, idade integer);
+create table produtos (
+  id_produto bigint primary key, nome_produto text, categoria text, preco numeric, estoque integer);
+create table pedidos (
+  id_pedido bigint primary key, id_cliente bigint, id_produto bigint, quantidade integer, status text,
+  valor_total numeric, data_pedido date);
 grant usage on schema public to anon, authenticated, service_role;
 grant all on clientes, produtos, pedidos to anon, authenticated, service_role;
 """

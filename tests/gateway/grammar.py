@@ -33,6 +33,16 @@ TRUTHS = {
     "false": "is false",
     "unknown": "is unknown",
 }
+_ITEM = re.compile(
+    r"""
+    (?: (?P<alias> "(?:\\.|[^"])*" | [^":]+ ) :(?!:) )?
+    (?P<column> "(?:\\.|[^"])*" | [^":]+ )
+    (?: :: (?P<cast> [\w ]+ (?: \(\d+(?:,\d+)?\) )? ) )?
+    """,
+    re.VERBOSE,
+)
+"""``alias:column::cast``, names with or without double quotes."""
+
 _REFUSED = frozenset("fts plfts phfts wfts cs cd ov sl sr nxr nxl adj".split())
 
 
@@ -151,10 +161,7 @@ def _select_items(text: str) -> Iterator[SelectItem]:
             raise Unimplemented("spread of embedded resources")
         if "->" in item:
             raise Unimplemented("JSON paths in select")
-        found = re.fullmatch(
-            r'(?:(?P<alias>"(?:\\.|[^"])*"|[^":]+):(?!:))?(?P<column>"(?:\\.|[^"])*"|[^":]+)(?:::(?P<cast>[\w ]+(?:\(\d+(?:,\d+)?\))?))?',
-            item,
-        )
+        found = _ITEM.fullmatch(item)
         if not found:
             raise _unparsable("select parameter", text)
         alias = found["alias"]

@@ -1,9 +1,9 @@
 """``/rest/v1``: the part of PostgREST 13 that the official Python client uses.
 
 Sources, by section: https://docs.postgrest.org/en/v13/references/api/tables_views.html (reads, writes, upsert),
-``…/api/pagination_count.html`` (limits, Content-Range, 206 and 416), ``…/api/preferences.html``, ``…/api/functions.html``,
-``…/api/schemas.html`` (profiles), ``…/errors.html`` (statuses and bodies); where these leave a header open,
-https://github.com/PostgREST/postgrest/blob/main/src/PostgREST/Response.hs.
+``…/api/pagination_count.html`` (limits, Content-Range, 206 and 416), ``…/api/preferences.html``,
+``…/api/functions.html``, ``…/api/schemas.html`` (profiles), ``…/errors.html`` (statuses and bodies); where these leave
+a header open, https://github.com/PostgREST/postgrest/blob/main/src/PostgREST/Response.hs.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -25,21 +25,27 @@ from tests.gateway.keys import Caller
 SINGULAR = "application/vnd.pgrst.object+json"
 _KNOWN_ACCEPT = frozenset(("*/*", "application/json", "application/*", SINGULAR))
 _STATUS_BY_CODE = {
-    **{"23503": 409, "23505": 409, "25006": 405, "53400": 500, "57P01": 503, "P0001": 400},
-    **{"42883": 404, "42P01": 404, "42P17": 500},
+    "23503": 409,
+    "23505": 409,
+    "25006": 405,
+    "53400": 500,
+    "57P01": 503,
+    "P0001": 400,
+    "42883": 404,
+    "42P01": 404,
+    "42P17": 500,
 }
-_STATUS_BY_CLASS = {
-    **{"08": 503, "09": 500, "0L": 403, "0P": 403, "25": 500, "28": 403, "2D": 500, "38": 500, "39": 500, "3B": 500},
-    **{"40": 500, "53": 503, "54": 500, "55": 500, "57": 500, "58": 500, "F0": 500, "HV": 500, "P0": 500, "XX": 500},
-}
+_STATUS_BY_CLASS = {"08": 503, "0L": 403, "0P": 403, "28": 403, "53": 503} | dict.fromkeys(
+    ("09", "25", "2D", "38", "39", "3B", "40", "54", "55", "57", "58", "F0", "HV", "P0", "XX"), 500
+)
 
 
 @dataclass(frozen=True)
 class Limits:
     """What a project's settings cap. ``max_rows``: API settings, «Max rows». Timeouts in seconds, by role.
 
-    Source of the timeouts: https://supabase.com/docs/guides/database/postgres/timeouts (``service_role`` has none of its
-    own and takes the authenticator's 8 s).
+    Source of the timeouts: https://supabase.com/docs/guides/database/postgres/timeouts (``service_role`` has none of
+    its own and takes the authenticator's 8 s).
     """
 
     max_rows: int | None = 1000
@@ -389,7 +395,7 @@ def _refuse_limits(query: Query) -> None:
 
 
 def _one(connection: psycopg.Connection, statement: Composable) -> tuple[Any, ...]:
-    row = connection.execute(statement).fetchone()
+    row: tuple[Any, ...] | None = connection.execute(statement.as_bytes(connection)).fetchone()
     if row is None:
         raise AssertionError("an aggregate gives one row")
     return row

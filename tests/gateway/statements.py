@@ -1,12 +1,11 @@
-"""The SQL of each request, in the shape that PostgREST gives it, so that PostgreSQL's errors and plans are the real ones.
+"""The SQL of each request, in the shape that PostgREST gives it, so that its errors are the real ones.
 
 Values are literals of unknown type, as in PostgREST, and rows come from ``json_to_recordset``.
 Source: https://github.com/PostgREST/postgrest/blob/main/src/PostgREST/Query/QueryBuilder.hs and SqlFragment.hs
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
-from psycopg import sql
 from psycopg.sql import SQL, Composable, Identifier, Literal
 
 from tests.gateway.database import Column, Relation, Routine
@@ -44,7 +43,7 @@ def insert(
     returning: Composable,
 ) -> Composable:
     """Rows of a JSON body inserted. ``merge``: update on conflict (True), leave (False), or plain insert (None)."""
-    statement = SQL("insert into {} {} {} where {}").format(
+    statement: Composable = SQL("insert into {} {} {} where {}").format(
         relation.identifier,
         SQL("({})").format(_COMMA.join(map(Identifier, columns))) if columns else SQL(""),
         _from_json([relation.columns[name] for name in columns], body, single=single, defaults=defaults, select=True),
@@ -54,7 +53,7 @@ def insert(
         target = _COMMA.join(map(Identifier, conflict))
         if merge and columns:
             assignments = _COMMA.join(SQL("{0} = excluded.{0}").format(Identifier(name)) for name in columns)
-            action = SQL("do update set {} where {}").format(assignments, _count_inserted(-1))
+            action: Composable = SQL("do update set {} where {}").format(assignments, _count_inserted(-1))
         else:
             action = SQL("do nothing")
         statement += SQL(" on conflict ({}) {}").format(target, action)
@@ -156,7 +155,7 @@ def returned(relation: Relation, items: Sequence[SelectItem] | None) -> Composab
 def _condition(table: Composable, condition: Filter) -> Composable:
     field = SQL("{}.{}").format(table, Identifier(condition.column))
     if condition.operator == "is":
-        test = SQL("{} {}").format(field, SQL(TRUTHS[condition.values[0]]))  # type: ignore[arg-type]
+        test: Composable = SQL("{} {}").format(field, SQL(TRUTHS[condition.values[0]]))
     elif condition.operator == "in":
         elements = ",".join('"' + v.replace("\\", "\\\\").replace('"', '\\"') + '"' for v in condition.values)
         test = SQL("{} = any ({})").format(field, Literal(f"{{{elements}}}"))
@@ -164,7 +163,7 @@ def _condition(table: Composable, condition: Filter) -> Composable:
         value = condition.values[0]
         if condition.operator in ("like", "ilike"):
             value = value.replace("*", "%")  # the URL's alias of %
-        test = SQL("{} {} {}").format(field, SQL(COMPARISONS[condition.operator]), Literal(value))  # type: ignore[arg-type]
+        test = SQL("{} {} {}").format(field, SQL(COMPARISONS[condition.operator]), Literal(value))
     return SQL("not {}").format(test) if condition.negated else test
 
 
@@ -186,7 +185,7 @@ def _item(table: Composable, item: SelectItem) -> Composable:
         return table + SQL(".*")
     field = SQL("{}.{}").format(table, Identifier(item.column))
     if item.cast:
-        field = SQL("cast({} as {})").format(field, SQL(item.cast))  # type: ignore[arg-type]
+        field = SQL("cast({} as {})").format(field, SQL(item.cast))
     name = item.alias or (item.column if item.cast else None)
     return SQL("{} as {}").format(field, Identifier(name)) if name else field
 
@@ -199,7 +198,7 @@ def _order(table: Composable, terms: Sequence[Order]) -> Composable:
             table,
             Identifier(term.column),
             SQL("desc" if term.descending else "asc"),
-            SQL(f"nulls {term.nulls}" if term.nulls else ""),  # type: ignore[arg-type]
+            SQL(f"nulls {term.nulls}" if term.nulls else ""),
         )
         for term in terms
     )
@@ -219,9 +218,7 @@ def _from_json(columns: Sequence[Column], body: str, *, single: bool, defaults: 
     values: Composable = SQL("pgrst_payload.json_data")
     if defaults:
         known = _COMMA.join(
-            SQL("{}, {}").format(Literal(c.name), SQL(c.default))  # type: ignore[arg-type]
-            for c in columns
-            if c.default is not None
+            SQL("{}, {}").format(Literal(c.name), SQL(c.default)) for c in columns if c.default is not None
         )
         built = SQL("jsonb_build_object({})").format(known)
         payload += (
@@ -235,10 +232,10 @@ def _from_json(columns: Sequence[Column], body: str, *, single: bool, defaults: 
         values = SQL("pgrst_json_defs.val")
     prefix = "jsonb" if defaults else "json"
     if not columns:
-        rows = SQL("(values (1)) _ ") if single else SQL(f"{prefix}_array_elements({{}}) _ ").format(values)  # type: ignore[arg-type]
+        rows = SQL("(values (1)) _ ") if single else SQL(f"{prefix}_array_elements({{}}) _ ").format(values)
     else:
-        typed = _COMMA.join(SQL("{} {}").format(Identifier(c.name), SQL(c.type)) for c in columns)  # type: ignore[arg-type]
-        function = SQL(f"{prefix}_to_{'record' if single else 'recordset'}")  # type: ignore[arg-type]
+        typed = _COMMA.join(SQL("{} {}").format(Identifier(c.name), SQL(c.type)) for c in columns)
+        function = SQL(f"{prefix}_to_{'record' if single else 'recordset'}")
         rows = SQL("{}({}) as _({})").format(function, values, typed)
     parsed = SQL("lateral (select {} from {}) pgrst_body ").format(names, rows)
     shown = _COMMA.join(SQL("pgrst_body.{}").format(Identifier(column.name)) for column in columns)
@@ -250,10 +247,3 @@ def _count_inserted(step: int) -> Composable:
     return SQL(
         "set_config({0}, (coalesce(nullif(current_setting({0}, true), '')::int, 0) + {1})::text, true) is not null"
     ).format(Literal(INSERTED), Literal(step))
-
-
-def setting(values: Mapping[str, str]) -> Composable:
-    """``select set_config`` for each value, for this transaction."""
-    return SQL("select {}").format(
-        sql.SQL(", ").join(SQL("set_config({}, {}, true)").format(Literal(k), Literal(v)) for k, v in values.items())
-    )

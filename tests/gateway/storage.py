@@ -13,7 +13,7 @@ import re
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -23,17 +23,22 @@ from pydantic_core import from_json
 from python_multipart import parse_form
 from python_multipart.multipart import Field, File
 
+from elt.lakehouse import migrations
 from tests.gateway.answers import Answer, StorageError, Unimplemented, as_json
 from tests.gateway.database import Database
 from tests.gateway.faults import Faults
 from tests.gateway.keys import Caller
 
+BUCKET_MIGRATION = migrations.FOLDER / "20260101000200_bronze.sql"
 SQL_FILE = Path(__file__).with_name("storage.sql")
 KEY = re.compile(r"[A-Za-z0-9_/!\-.*'() &$@=;:+,?]+")
 """Source: https://github.com/supabase/storage/blob/master/src/storage/limits.ts (``isValidKey``)."""
 
 LIST_LIMIT = 100
 """Source: https://supabase.com/docs/reference/python/storage-from-list (limit, 100 by default)."""
+
+PATH = "/upload/resumable"
+"""Where resumable uploads are, under ``/storage/v1``."""
 
 REMOVE_LIMIT = 1000
 """Source: ``src/http/routes/object/deleteObjects.ts`` (``prefixes``: maxItems)."""
@@ -53,32 +58,22 @@ class StorageRequest:
 
 
 @dataclass
-class Upload:
-    """A resumable upload that is not finished."""
-
-    bucket: str
-    name: str
-    length: int
-    content_type: str
-    cache_control: str
-    upsert: bool
-    file: Path
-    offset: int = 0
-
-
-@dataclass
 class Storage:
     """The server: buckets and objects in the database, bytes in ``folder``."""
 
     database: Database
     folder: Path
-    uploads: dict[str, Upload] = field(default_factory=dict)
 
     def install(self) -> None:
         """Make the tables of Storage, if they are not there."""
         self.folder.mkdir(parents=True, exist_ok=True)
         with self.database.connection() as connection:
             connection.execute(SQL_FILE.read_bytes())
+
+    def migrate_buckets(self) -> None:
+        """Run the project's migration that makes its bucket; it had nothing to do in a database without Storage."""
+        with self.database.connection() as connection:
+            connection.execute(BUCKET_MIGRATION.read_bytes())
 
     def answer(self, request: StorageRequest, faults: Faults) -> Answer:
         """The response to one request; a ``Refusal`` for an error."""
@@ -93,7 +88,7 @@ class Storage:
 
     def list_buckets(self, request: StorageRequest, _faults: Faults) -> Answer:
         with self.transaction(request) as connection:
-            rows = connection.execute(f"select {_BUCKET} from storage.buckets order by id").fetchall()
+            rows = connection.execute(f"select {_BUCKET} from storage.buckets order by id".encode()).fetchall()
         return as_json(200, [_bucket(row) for row in rows])
 
     def get_bucket(self, request: StorageRequest, _faults: Faults, bucket: str) -> Answer:
@@ -146,10 +141,10 @@ class Storage:
         content, kind, cache = _content(request)
         update = request.method == "PUT"
         upsert = update or request.headers.get("x-upsert", "") == "true"
-        self._check(bucket, name, len(content), faults)
+        self.check(bucket, name, len(content), faults)
         version = self._write_version(content)
         try:
-            identifier = self._commit(request, bucket, name, version, kind, cache, upsert=upsert, update=update)
+            identifier = self.commit(request, bucket, name, version, kind, cache, upsert=upsert, update=update)
         except BaseException:
             self._unlink([version])
             raise
@@ -209,8 +204,8 @@ class Storage:
     def list_objects(self, request: StorageRequest, faults: Faults, bucket: str) -> Answer:
         """One folder's entries: folders first (``id`` null), then objects, with names relative to the folder.
 
-        Source: https://github.com/supabase/storage/blob/master/src/storage/object.ts (``searchObjects``) and the function
-        ``storage.search`` of its migrations.
+        Source: https://github.com/supabase/storage/blob/master/src/storage/object.ts (``searchObjects``) and the
+        function ``storage.search`` of its migrations.
         """
         asked = _json(request.body)
         if "prefix" not in asked:
@@ -281,7 +276,7 @@ class Storage:
         with self.transaction(request) as connection, connection.transaction(force_rollback=True):
             self._insert(connection, bucket, name, "check", {}, upsert=upsert)
 
-    def _check(self, bucket: str, name: str, size: int, faults: Faults) -> None:
+    def check(self, bucket: str, name: str, size: int, faults: Faults) -> None:
         """The rules that hold before anything is stored; Storage looks the bucket up as a superuser."""
         rows = self.database.rows("select file_size_limit from storage.buckets where id = %s", (bucket,))
         if not rows:
@@ -297,7 +292,7 @@ class Storage:
         (self.folder / version).write_bytes(content)
         return version
 
-    def _commit(
+    def commit(
         self,
         request: StorageRequest,
         bucket: str,

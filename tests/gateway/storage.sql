@@ -1,6 +1,19 @@
 -- The tables of Storage, as far as the stand-in needs them, with the grants and row-level security of a hosted project:
 -- no policy, so only service_role (which bypasses row-level security) sees or writes anything.
 -- Source: https://github.com/supabase/storage/tree/master/migrations/tenant
+do $$
+declare
+  r text;
+begin
+  foreach r in array array['anon', 'authenticated', 'service_role'] loop
+    if not exists (select from pg_roles where rolname = r) then
+      execute format('create role %I nologin noinherit', r);
+    end if;
+  end loop;
+  alter role service_role bypassrls;
+end
+$$;
+
 create schema if not exists storage;
 
 create table if not exists storage.buckets (
