@@ -369,12 +369,20 @@ def translated(error: psycopg.Error, caller: Caller) -> PostgrestError:
 
 
 def rows_of(body: bytes) -> int | None:
-    """How many rows a JSON body carries: the length of an array, 1 for an object, None for anything else."""
+    """How many rows a JSON body carries: the length of an array, or of the columns in an object; None for no JSON.
+
+    A function may take a table as an object with one array for each column; any other object is one row.
+    """
     try:
         document = from_json(body)
     except ValueError:
         return None
-    return len(document) if isinstance(document, list) else 1 if isinstance(document, dict) else None
+    if isinstance(document, list):
+        return len(document)
+    if not isinstance(document, dict):
+        return None
+    tables = [argument for argument in document.values() if isinstance(argument, dict)]
+    return max((len(column) for table in tables for column in table.values() if isinstance(column, list)), default=1)
 
 
 def _preferences(header: str) -> dict[str, str]:
