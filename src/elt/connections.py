@@ -33,7 +33,11 @@ def lakehouse_of(settings: Settings) -> Iterator[Lakehouse]:
 def _open(settings: Settings) -> Lakehouse:
     project = lakehouse_project(settings)
     if project is not None:
-        hosted.require(project, settings.bucket_name)
+        try:
+            hosted.require(project, settings.bucket_name)
+        except BaseException:
+            project.close()
+            raise
     if settings.lakehouse_db_url is not None:
         tables: Tables = _direct_tables(settings.lakehouse_db_url.get_secret_value())
         tables_at = "PostgreSQL (LAKEHOUSE_DB_URL)"

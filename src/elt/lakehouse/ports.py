@@ -92,6 +92,9 @@ class Bucket(Protocol):
     def delete(self, paths: Sequence[str]) -> None:
         """Delete the objects; one that is gone already is no error."""
 
+    def close(self) -> None:
+        """Give back the connection."""
+
 
 @dataclass(frozen=True)
 class Lakehouse:
@@ -104,3 +107,4 @@ class Lakehouse:
     def close(self) -> None:
         """Give back what is open."""
         self.tables.close()
+        self.bucket.close()

@@ -209,6 +209,9 @@ class SupabaseBucket:
             some = list(paths[start : start + REMOVE_OBJECTS])
             self._project.ask(f"deleting {len(some)} objects", partial(self._files.remove, some))
 
+    def close(self) -> None:  # noqa: D102
+        self._project.close()
+
     def _folder(self, folder: str) -> "Entries":
         """Everything directly in a folder. A page's length says nothing; an empty page is the end."""
         found: dict[str, dict[str, Any]] = {}
