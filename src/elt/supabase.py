@@ -19,12 +19,12 @@ from typing import Any, TypeVar
 
 import httpx
 import orjson
+from supabase import Client, create_client
 from supabase.lib.client_options import SyncClientOptions
 from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_random_exponential
 
 from elt.errors import ConfigurationError, Denied, LakehouseError, Missing, Paused, Rejected, TooLarge, Unreachable
 from elt.sqlstates import error_of
-from supabase import Client, create_client
 
 T = TypeVar("T")
 

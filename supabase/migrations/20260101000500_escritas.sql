@@ -91,11 +91,11 @@ begin
   if v_resultado is not null then
     return v_resultado;
   end if;
-  select coalesce(string_agg(condicao, ' and '), 'true') into v_condicoes from (
-    select controle.condicao(filtro) from jsonb_array_elements(p_filtros) as filtro
-    union all
-    select 'not ' || controle.condicao(p_exceto) where p_exceto is not null and p_exceto <> 'null'
-  ) as c (condicao);
+  select coalesce(string_agg(controle.condicao(filtro), ' and '), 'true') into v_condicoes
+  from jsonb_array_elements(p_filtros) as filtro;
+  if jsonb_typeof(p_exceto) = 'object' then
+    v_condicoes := v_condicoes || ' and not ' || controle.condicao(p_exceto);
+  end if;
   execute format(
     'delete from %1$s where ctid = any (array(select ctid from %1$s where %2$s limit %3$s))',
     p_tabela::regclass, v_condicoes, p_limite);
