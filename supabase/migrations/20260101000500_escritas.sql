@@ -78,38 +78,22 @@ begin
 end
 $$;
 
--- Deletes at most p_limite rows that match every filter of p_filtros and not p_exceto (null: nothing is spared). A
--- filter is {"coluna": name, "valores": [text, ...]}. Answers {"removidas": n}; fewer than p_limite means: no more.
-create or replace function controle.apagar(
-  p_id uuid, p_tabela text, p_filtros jsonb, p_exceto jsonb, p_limite integer)
+-- Deletes the rows whose column holds one of the values. Answers {"removidas": n}.
+create or replace function controle.apagar(p_id uuid, p_tabela text, p_coluna text, p_valores text[])
 returns jsonb language plpgsql set search_path = '' as $$
 declare
   v_resultado jsonb := controle.comecar_escrita(p_id);
-  v_condicoes text;
   v_removidas bigint;
 begin
   if v_resultado is not null then
     return v_resultado;
   end if;
-  select coalesce(string_agg(controle.condicao(filtro), ' and '), 'true') into v_condicoes
-  from jsonb_array_elements(p_filtros) as filtro;
-  if jsonb_typeof(p_exceto) = 'object' then
-    v_condicoes := v_condicoes || ' and not ' || controle.condicao(p_exceto);
-  end if;
-  execute format(
-    'delete from %1$s where ctid = any (array(select ctid from %1$s where %2$s limit %3$s))',
-    p_tabela::regclass, v_condicoes, p_limite);
+  execute format('delete from %s where %I = any ($1)', p_tabela::regclass, p_coluna) using p_valores;
   get diagnostics v_removidas = row_count;
   v_resultado := jsonb_build_object('removidas', v_removidas);
   update controle.escritas set resultado = v_resultado where id = p_id;
   return v_resultado;
 end
-$$;
-
--- A filter as SQL.
-create or replace function controle.condicao(p_filtro jsonb)
-returns text language sql immutable set search_path = '' as $$
-  select format('(%I = any (array(select jsonb_array_elements_text(%L))))', p_filtro ->> 'coluna', p_filtro -> 'valores')
 $$;
 
 grant select, insert, update, delete on controle.escritas to service_role;

@@ -3,10 +3,11 @@
 import os
 from collections.abc import Callable, Iterator
 
+import pyarrow as pa
 import pytest
 
 from elt.catalog import ANALISE_CLIENTES_PEDIDOS, ANALISE_PRODUTOS, TABLES
-from elt.lakehouse.ports import Lakehouse
+from elt.lakehouse.ports import Lakehouse, Within
 from elt.supabase import Project
 from tests.gateway.fixtures import Gateway
 from tests.hosted import lakehouse_of, project_of
@@ -19,6 +20,11 @@ _WRITTEN = (
     *(ANALISE_CLIENTES_PEDIDOS.gold, ANALISE_PRODUTOS.gold),
     *("controle.pendencias", "controle.execucoes"),
 )
+
+_KEYS = {
+    **{analysis.gold: analysis.key for analysis in (ANALISE_CLIENTES_PEDIDOS, ANALISE_PRODUTOS)},
+    "controle.pendencias": "chave",
+}
 
 
 @pytest.fixture(params=["embedded", "supabase", *(["project"] if all(_REAL_VALUES.values()) else [])])
@@ -44,5 +50,12 @@ def _real_project() -> Iterator[Lakehouse]:
             pytest.fail("the project of SUPABASE_TEST_URL holds data; these tests need one that is empty")
         yield lakehouse
         for table in (*_WRITTEN, "controle.pendencias"):  # deleting from silver marks gold again
-            lakehouse.tables.delete(table)
+            _empty(lakehouse, table)
         lakehouse.bucket.delete(lakehouse.bucket.list())
+
+
+def _empty(lakehouse: Lakehouse, table: str) -> None:
+    """Delete every row, whatever the table's key is called."""
+    key = _KEYS.get(table, "id")
+    for page in lakehouse.tables.pages(table, pa.schema([(key, pa.string())]), key=key, size=1_000):
+        lakehouse.tables.delete(table, Within(key, page[key].to_list()))

@@ -96,19 +96,13 @@ class SupabaseTables:
         inserted, updated = int(found["inseridas"]), int(found["alteradas"])
         return Written(inserted, updated, len(rows) - inserted - updated)
 
-    def delete(self, table: str, *within: Within, unless: Within | None = None) -> int:  # noqa: D102
+    def delete(self, table: str, within: Within) -> int:  # noqa: D102
         removed = 0
-        while True:
-            found = self._call(
-                "controle.apagar",
-                p_tabela=table,
-                p_filtros=[_filter(one) for one in within],
-                p_exceto=_filter(unless) if unless else None,
-                p_limite=self.write_rows,
-            )
+        for start in range(0, len(within.values), self.write_rows):
+            some = list(within.values[start : start + self.write_rows])
+            found = self._call("controle.apagar", p_tabela=table, p_coluna=within.column, p_valores=some)
             removed += int(found["removidas"])
-            if int(found["removidas"]) < self.write_rows:
-                return removed
+        return removed
 
     def count(self, table: str, within: Within | None = None) -> int:  # noqa: D102
         total = 0
@@ -149,10 +143,6 @@ def _chunks(within: Within) -> list[Within]:
     return [Within(within.column, values) for values in chunks]
 
 
-def _filter(within: Within) -> dict[str, object]:
-    return {"coluna": within.column, "valores": list(within.values)}
-
-
 def _typed(rows: Sequence[dict[str, Any]], schema: pa.Schema) -> pd.DataFrame:
     """Rows of text as a frame with the schema's types."""
     texts = pa.Table.from_pylist(list(rows), schema=pa.schema([(name, pa.string()) for name in schema.names]))
@@ -190,7 +180,10 @@ class SupabaseBucket:
         return bytes(self._project.ask(f"reading the object {path}", partial(self._files.download, path)))
 
     def list(self, prefix: str = "") -> "builtins.list[str]":  # noqa: D102
-        found: list[str] = []
+        return list(self.sizes(prefix))
+
+    def sizes(self, prefix: str = "") -> dict[str, int]:  # noqa: D102
+        found: dict[str, int] = {}
         folders = [prefix.rpartition("/")[0]]
         while folders:
             deeper = []
@@ -199,10 +192,10 @@ class SupabaseBucket:
                     path = f"{folder}/{entry['name']}" if folder else str(entry["name"])
                     if entry.get("id") is None:
                         deeper.append(path)
-                    elif entry["name"] != _EMPTY_FOLDER:
-                        found.append(path)
+                    elif entry["name"] != _EMPTY_FOLDER and path.startswith(prefix):
+                        found[path] = int((entry.get("metadata") or {}).get("size") or 0)
             folders = [path for path in deeper if f"{path}/".startswith(prefix) or prefix.startswith(f"{path}/")]
-        return sorted(path for path in found if path.startswith(prefix))
+        return dict(sorted(found.items()))
 
     def delete(self, paths: Sequence[str]) -> None:  # noqa: D102
         for start in range(0, len(paths), REMOVE_OBJECTS):
