@@ -1,11 +1,16 @@
 """A real PostgreSQL for the whole test session, and a fresh migrated database for each test that asks for one."""
 
+import atexit
 import itertools
+import os
+import shutil
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psycopg
 import pytest
+from hypothesis import HealthCheck, settings
 
 from elt.lakehouse import migrations
 from elt.lakehouse.embedded import start_postgres
@@ -14,6 +19,16 @@ from elt.lakehouse.ports import Lakehouse
 from elt.lakehouse.postgres import PostgresTables
 from elt.progress import SilentReporter
 from elt.runner import Runner
+
+# A temporary folder of this session's own: two sessions of root would take each other's right to enter it away.
+_FOLDER = tempfile.mkdtemp(prefix="medallion-tests-")
+os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", _FOLDER)
+atexit.register(shutil.rmtree, _FOLDER, ignore_errors=True)
+
+# Timing never decides a test: this machine may be busy.
+settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("patient")
+pytest_plugins = ["tests.gateway.fixtures"]
 
 TEMPLATE = "migrated"
 _numbers = itertools.count(1)

@@ -19,8 +19,13 @@ Question = Callable[[], None]
 
 def guarded(lakehouse: Lakehouse, may_go_on: Question) -> Lakehouse:
     """The lakehouse, asking before each write, each page and each object."""
-    tables, bucket = _Tables(lakehouse.tables, may_go_on), _Bucket(lakehouse.bucket, may_go_on)
-    return Lakehouse(tables, bucket, lakehouse.description)
+    tables = _Tables(lakehouse.tables, may_go_on)
+    return Lakehouse(tables, guarded_bucket(lakehouse.bucket, may_go_on), lakehouse.description)
+
+
+def guarded_bucket(bucket: Bucket, may_go_on: Question) -> Bucket:
+    """The bucket, asking before each object."""
+    return _Bucket(bucket, may_go_on)
 
 
 def guarded_source(source: Source, may_go_on: Question) -> Source:
@@ -32,6 +37,14 @@ def guarded_source(source: Source, may_go_on: Question) -> Source:
 class _Tables:
     tables: Tables
     may_go_on: Question
+
+    @property
+    def in_flight(self) -> int:
+        return self.tables.in_flight
+
+    @property
+    def write_rows(self) -> int:
+        return self.tables.write_rows
 
     def pages(
         self, table: str, schema: pa.Schema, *, key: str, size: int, within: Within | None = None
@@ -81,6 +94,9 @@ class _Bucket:
     def delete(self, paths: Sequence[str]) -> None:
         self.may_go_on()
         self.bucket.delete(paths)
+
+    def close(self) -> None:
+        self.bucket.close()
 
 
 @dataclass(frozen=True)

@@ -179,6 +179,7 @@ class Ledger:
 
     def empty_silver(self, tables: Sequence[str]) -> None:
         """Empty these silver tables and the quarantine, and forget what was applied to them; all of it or nothing."""
+        self.may_go_on()
         self._tables.call("controle.esvaziar_silver", p_tabelas=list(tables))
 
     def rebuild_unfinished(self) -> bool:

@@ -111,7 +111,8 @@ class JsonReporter(PlainReporter):
 
     def say(self, text: str) -> None:  # noqa: D102
         now = datetime.now(UTC).isoformat(timespec="milliseconds")
-        fields = {"time": now, "level": "info", **_ABOUT.get(), "message": text}
+        known = {name: value for name, value in _ABOUT.get().items() if value not in ("", None)}
+        fields = {"time": now, "level": "info", **known, "message": text}
         print(json.dumps(fields, ensure_ascii=False, default=str), file=self._stream, flush=True)
 
 

@@ -11,7 +11,7 @@ from elt.bronze import main as bronze
 from elt.catalog import TABLES, Table
 from elt.errors import MedallionError
 from elt.gold import main as gold
-from elt.guarded import guarded, guarded_source
+from elt.guarded import guarded, guarded_bucket, guarded_source
 from elt.lakehouse import snapshots
 from elt.lakehouse.ports import Bucket, Lakehouse
 from elt.ledger import LEASE_SECONDS, LayerResult, Lease, Ledger, last_complete, recent
@@ -120,7 +120,8 @@ class Runner:
     def copy_snapshots(self, source: Bucket, target: Bucket) -> list[str]:
         """Copy the snapshots that ``target`` lacks, while no other run can write or prune; answers their names."""
         with self._ledger():
-            return snapshots.copy(source, target, self._reporter)
+            asked = guarded_bucket(source, self._may_go_on), guarded_bucket(target, self._may_go_on)
+            return snapshots.copy(*asked, self._reporter)
 
     @contextmanager
     def _ledger(self) -> Iterator[Ledger]:

@@ -1,11 +1,17 @@
 """Settings from the environment and ``.env``. Everything is optional: an empty ``.env`` is a working program."""
 
 from pathlib import Path
+from typing import Literal
+from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, ValidationError, model_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from elt.catalog import WRITE_ROWS
 from elt.errors import ConfigurationError
+
+ENDS = ("source", "lakehouse")
+"""The two ends of the pipeline, either of which may be a hosted project."""
 
 
 class Settings(BaseSettings):
@@ -19,18 +25,80 @@ class Settings(BaseSettings):
     lakehouse_db_url: SecretStr | None = Field(
         None, description="PostgreSQL of the lakehouse (postgresql://…): direct, by COPY."
     )
+    lakehouse_url: str | None = Field(None, description="Supabase project of the lakehouse (https://….supabase.co).")
+    lakehouse_key: SecretStr | None = Field(None, description="Its secret key (sb_secret_…) or service_role key.")
+    bucket_name: str = Field("bronze-bucket", description="Bucket of bronze in the project's Storage.")
+    supabase_url: str | None = Field(None, description="Supabase project of the shop (https://….supabase.co).")
+    supabase_key: SecretStr | None = Field(None, description="A key of the shop's project that may read its tables.")
+    max_in_flight: int = Field(4, ge=1, le=32, description="Requests to a Supabase project at a time.")
+    write_rows: int = Field(
+        WRITE_ROWS, ge=1, le=WRITE_ROWS, description="Rows in one write request; lower it for a small project."
+    )
     source_db_url: SecretStr | None = Field(None, description="PostgreSQL of the shop (postgresql://…).")
     source_db_schema: str = Field("public", description="Schema of the shop's tables in SOURCE_DB_URL.")
     source_files: Path | None = Field(
         None, description="Folder with clientes, produtos and pedidos as .csv or .parquet."
     )
 
+    schedule: str = Field("0 2 1 */2 *", description="Crontab of `medallion schedule`: minute hour day month weekday.")
+    tz: str = Field("America/Sao_Paulo", description="Time zone of SCHEDULE.")
+    alert_webhook: SecretStr | None = Field(
+        None, description="Address that gets alerts as JSON; Slack's and Discord's webhooks work as they are. A secret."
+    )
+    alert_on_success: bool = Field(False, description="Send an alert after each successful run as well.")
+    alert_quarantine_above: int | None = Field(
+        None, ge=0, description="Send an alert if a run sends more rows than this to quarantine."
+    )
+    heartbeat_url: SecretStr | None = Field(
+        None, description="Address to get after each successful run (a dead-man switch). A secret."
+    )
+    keep_alive: bool | None = Field(
+        None, description="A small daily query to both ends; by default to hosted Supabase projects only."
+    )
+    log_format: Literal["plain", "json"] = Field("plain", description="How logs are written: plain or json.")
+
+    @property
+    def kept_awake(self) -> tuple[str, ...]:
+        """The ends (of ``ENDS``) that the scheduler keeps awake: a free hosted project is paused after a week."""
+        if self.keep_alive is not None:
+            return ENDS if self.keep_alive else ()
+        # SUPABASE_URL and LAKEHOUSE_URL are such projects by their very names.
+        by_name = {"source": ("supabase_url", "source_db_url"), "lakehouse": ("lakehouse_url", "lakehouse_db_url")}
+        return tuple(
+            end for end, (api, database) in by_name.items() if getattr(self, api, None) or self._hosted(database)
+        )
+
+    def _hosted(self, name: str) -> bool:
+        url: SecretStr | None = getattr(self, name)
+        host = (urlsplit(url.get_secret_value()).hostname or "") if url else ""
+        return host.endswith((".supabase.co", ".supabase.com"))
+
+    @field_validator("alert_webhook", "heartbeat_url")
+    @classmethod
+    def _is_an_address(cls, url: SecretStr | None) -> SecretStr | None:
+        if url is not None and not url.get_secret_value().startswith(("http://", "https://")):
+            raise ValueError("it has to begin with https:// or http://")
+        return url
+
+    @model_validator(mode="after")
+    def _whole_projects(self) -> "Settings":
+        for url, key in (("lakehouse_url", "lakehouse_key"), ("supabase_url", "supabase_key")):
+            given = {name.upper(): bool(getattr(self, name)) for name in (url, key)}
+            if len(set(given.values())) == 2:
+                there, lacks = sorted(given, key=lambda name: not given[name])
+                raise ValueError(f"{there} is set, but {lacks} is not: a project needs both")
+        return self
+
     @model_validator(mode="after")
     def _one_source(self) -> "Settings":
-        if self.source_db_url and self.source_files:
-            raise ValueError(
-                "SOURCE_DB_URL and SOURCE_FILES are both set: keep one, so that it is clear which shop is read"
-            )
+        sources = {
+            "SUPABASE_URL": self.supabase_url,
+            "SOURCE_DB_URL": self.source_db_url,
+            "SOURCE_FILES": self.source_files,
+        }
+        given = [name for name, value in sources.items() if value]
+        if len(given) > 1:
+            raise ValueError(f"{' and '.join(given)} are both set: keep one, so that it is clear which shop is read")
         return self
 
 

@@ -28,15 +28,15 @@ class _Process:
     def __init__(self) -> None:
         self.asked = False
         self.in_run = 0
-        self.limit: threading.Timer | None = None
 
     def on_sigterm(self, signum: int, frame: FrameType | None) -> None:
-        again, self.asked = self.asked, True
-        if self.limit is None:
-            self.limit = threading.Timer(LIMIT_SECONDS, os._exit, (EXIT_CODE,))
-            self.limit.daemon = True
-            self.limit.start()
-        if again or not self.in_run:
+        if self.asked:  # a service manager and our own scheduler may both ask
+            return
+        self.asked = True
+        limit = threading.Timer(LIMIT_SECONDS, os._exit, (EXIT_CODE,))
+        limit.daemon = True
+        limit.start()
+        if not self.in_run:
             self.break_off(signum, frame)
         signal.setitimer(signal.ITIMER_REAL, BATCH_SECONDS)
 

@@ -4,13 +4,16 @@ import json
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 
 import click
 from rich.console import Console
 
 from elt import __version__, stopping, telemetry
-from elt.cli import inspect, layers, quarantine, setup, snapshots
+from elt.cli import inspect, layers, operate, quarantine, setup, snapshots
+from elt.cli.context import reporter
 from elt.errors import MedallionError
+from elt.progress import JsonReporter, about
 
 EPILOG = """\b
 Exit codes:
@@ -37,6 +40,7 @@ for command in (
     *(layers.run, layers.bronze, layers.silver, layers.gold, layers.demo),
     *(setup.init, inspect.status, inspect.show, inspect.trace, quarantine.quarantine),
     *(snapshots.snapshots, snapshots.replay, snapshots.prune, snapshots.backup, snapshots.restore),
+    *(operate.schedule_command, operate.health_command, operate.check),
 ):
     medallion.add_command(command)
 
@@ -66,8 +70,13 @@ def _show_error(error: MedallionError, *, as_json: bool) -> None:
     """What happened, what was kept, what to do next."""
     kept = error.kept or "everything written so far; writes are idempotent, so running again neither loses nor doubles"
     if as_json:
-        click.echo(json.dumps({"error": error.what, "kept": kept, "next": error.next_step}, ensure_ascii=False))
+        document = {"error": error.what, "kept": kept, "next": error.next_step, "run": error.run}
+        click.echo(json.dumps(document, ensure_ascii=False))
         return
+    with suppress(MedallionError), about(level="error", run=error.run, kept=kept, next=error.next_step):
+        if isinstance(log := reporter(), JsonReporter):
+            log.say(error.what)
+            return
     console = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
     console.print(f"error: {error.what}", style="bold red")
     console.print(f" kept: {kept}")

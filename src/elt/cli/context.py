@@ -15,7 +15,7 @@ from rich.text import Text
 
 from elt.connections import lakehouse_of, source_of
 from elt.lakehouse.ports import Lakehouse
-from elt.progress import PlainReporter, Reporter, TerminalReporter
+from elt.progress import JsonReporter, PlainReporter, Reporter, TerminalReporter
 from elt.settings import Settings, load_settings
 
 json_option: Callable[[Callable[..., Any]], Callable[..., Any]] = click.option(
@@ -34,7 +34,9 @@ _CONTROL_PICTURES = (
 
 
 def reporter() -> Reporter:
-    """Bars if a person looks at standard error, plain lines otherwise."""
+    """Bars if a person looks at standard error, plain lines otherwise; JSON lines if LOG_FORMAT says so."""
+    if load_settings().log_format == "json":
+        return JsonReporter(sys.stderr)
     console = Console(stderr=True)
     return TerminalReporter(console) if console.is_terminal else PlainReporter(sys.stderr)
 

@@ -4,6 +4,7 @@ import atexit
 import shutil
 import tempfile
 from collections.abc import Sequence
+from datetime import datetime
 from pathlib import Path
 
 import click
@@ -16,6 +17,15 @@ from elt.ledger import LayerResult
 from elt.runner import Runner
 from elt.sources.sample import SampleShop
 
+
+def _moment(text: str) -> datetime:
+    """A time with its offset, of the command line."""
+    moment = datetime.fromisoformat(text)
+    if moment.tzinfo is None:
+        raise ValueError(f"{text} has no offset")
+    return moment
+
+
 _full = click.option(
     "--full", is_flag=True, help="Clean the newest snapshot whole, not only what changed since the last."
 )
@@ -23,12 +33,18 @@ _full = click.option(
 
 @click.command()
 @_full
+@click.option(
+    "--unless-since",
+    type=_moment,
+    metavar="TIME",
+    help="Do nothing if a complete run began at that time (ISO 8601, with its offset) or later.",
+)
 @json_option
-def run(full: bool, as_json: bool) -> None:
+def run(full: bool, unless_since: datetime | None, as_json: bool) -> None:
     """Run bronze, silver and gold; each goes on only if the one before has something new."""
     say = reporter()
     with opened(say, with_source=True) as (settings, lakehouse):
-        results = Runner(lakehouse, say).run(source_of(settings), full=full)
+        results = Runner(lakehouse, say).run(source_of(settings), full=full, unless_since=unless_since)
     _show(results, as_json=as_json)
 
 
@@ -113,6 +129,8 @@ def _show(results: Sequence[LayerResult], *, as_json: bool) -> None:
     """The end of a run: per layer the key in words and its counts, then where to look next."""
     if as_json:
         print_json({"layers": [document(result) for result in results]})
+        return
+    if not results:
         return
     print_results(results)
     click.echo("\nWhere to look next:")

@@ -1,0 +1,55 @@
+"""Commands for the years between: the scheduler, its health, and a look at both ends before a run."""
+
+import sys
+from datetime import UTC, datetime
+
+import click
+
+from elt import checks, health, schedule
+from elt.cli.context import json_option, print_json, reporter
+from elt.errors import Stopped
+from elt.settings import ENDS, load_settings
+
+
+@click.command("schedule")
+def schedule_command() -> None:
+    """Run by SCHEDULE (every second month) until stopped: catch up, retry, check a day ahead, alert.
+
+    SIGTERM ends the batch at work, records it, and leaves within ten seconds.
+    """
+    interrupted = schedule.serve(load_settings(), reporter())
+    sys.exit(Stopped.exit_code if interrupted else 0)
+
+
+@click.command("health")
+@json_option
+def health_command(as_json: bool) -> None:
+    """Whether the scheduler is alive and its last run neither failed nor overdue. Exit code 1 if not."""
+    view = health.read(health.file_in(load_settings().data_dir))
+    problems = health.problems(view, datetime.now(UTC))
+    if as_json:
+        print_json({"healthy": not problems, "problems": problems, **(view.model_dump(mode="json") if view else {})})
+    else:
+        for problem in problems:
+            click.echo(f"unhealthy: {problem}")
+        if view is not None:
+            click.echo(f"next fire: {view.next_fire:%Y-%m-%d %H:%M %Z}")
+    sys.exit(1 if problems else 0)
+
+
+@click.command()
+@click.option(
+    "--awake", "ends", multiple=True, type=click.Choice(ENDS), help="Only one small query to this end (both: twice)."
+)
+@json_option
+def check(ends: tuple[str, ...], as_json: bool) -> None:
+    """Look whether a run would find what it needs: keys, tables, columns, migrations, space. Nothing stays written."""
+    settings = load_settings()
+    if ends:
+        checks.touch(settings, ends)
+    else:
+        checks.check_both(settings)
+    if as_json:
+        print_json({"ready": True})
+    else:
+        click.echo("awake: " + ", ".join(ends) if ends else "ready: source and lakehouse have what a run needs")
