@@ -23,6 +23,8 @@ from elt.progress import SilentReporter
 from elt.runner import Runner
 from elt.sources.files import FilesSource
 from tests.conftest import database_url
+from tests.gateway.fixtures import Gateway
+from tests.hosted import lakehouse_of, project_of
 from tests.shops import Row, contents, write_shop
 
 DOC = Path(__file__).parents[2] / "docs" / "operations.md"
@@ -214,30 +216,40 @@ def test_backup(place: Place) -> None:
     assert kept.sizes() == place.bucket.sizes()
 
 
-def test_restore_from_bronze_on_a_new_project(place: Place, empty_database: str) -> None:
+def test_restore_from_bronze_on_a_new_project(place: Place, gateway: Gateway) -> None:
     place.visits(3)
-    place.follow("Backup")
-    place.settings(LAKEHOUSE_DB_URL=empty_database, DATA_DIR="new")
+    with place.lakehouse() as lakehouse:
+        snapshots.copy(lakehouse.bucket, FolderBucket(place.folder / "safe"), SilentReporter())
+    place.settings(LAKEHOUSE_URL=gateway.url, LAKEHOUSE_KEY=gateway.secret_key)
 
     place.follow("Restore from bronze on a new project")
 
-    assert place.contents(empty_database) == place.contents()
-    assert FolderBucket(place.folder / "new" / "bucket").sizes() == place.bucket.sizes()
+    with lakehouse_of(project_of(gateway)) as hosted:
+        assert contents(hosted) == place.contents()
+        assert hosted.bucket.sizes() == place.bucket.sizes()
 
 
 @pytest.mark.slow
-def test_from_embedded_to_supabase(place: Place, empty_database: str) -> None:
+def test_from_embedded_to_supabase(place: Place, empty_database: str, new_gateway: Callable[..., Gateway]) -> None:
     place.settings()
     with closing(open_embedded(place.folder / "data")) as embedded:
         for number in (1, 2, 3):
             Runner(embedded, SilentReporter()).run(visit(place.shop, number))
         before = contents(embedded)
+    project = new_gateway(empty_database)
+    settings = {
+        "LAKEHOUSE_URL": project.url,
+        "LAKEHOUSE_KEY": project.secret_key,
+        "LAKEHOUSE_DB_URL": empty_database,
+    }
 
-    # A project in PostgreSQL and a new folder stand for the hosted one and its bucket.
-    place.follow("From embedded to Supabase", NEW_SETTINGS=f"LAKEHOUSE_DB_URL={empty_database}\nDATA_DIR=new")
+    place.follow(
+        "From embedded to Supabase", NEW_SETTINGS="\n".join(f"{name}={value}" for name, value in settings.items())
+    )
 
-    assert place.contents(empty_database) == before
-    assert len(snapshots.committed(FolderBucket(place.folder / "new" / "bucket"))) == 3
+    with lakehouse_of(project_of(project)) as hosted:
+        assert contents(hosted) == before
+        assert len(snapshots.committed(hosted.bucket)) == 3
 
 
 def test_replay_a_snapshot(place: Place) -> None:

@@ -25,6 +25,9 @@ from elt.ledger import Ledger
 from elt.progress import SilentReporter
 from elt.runner import Runner
 from elt.sources.files import FilesSource
+from elt.status import gather
+from tests.gateway.fixtures import Gateway
+from tests.hosted import lakehouse_of, project_of
 from tests.shops import contents, write_shop
 
 Contents = dict[str, list[tuple[object, ...]]]
@@ -143,6 +146,22 @@ def test_a_broken_part_is_found_before_silver_is_touched(runner: Runner, lakehou
 
     assert contents(lakehouse) == before
     assert [int(result.key) for result in runner.run(third(tmp_path / "shop"))] == [135]
+
+
+def test_replay_over_http_gives_the_same(gateway: Gateway, new_lakehouse: NewLakehouse, tmp_path: Path) -> None:
+    with lakehouse_of(project_of(gateway)) as hosted:
+        runner = Runner(hosted, SilentReporter())
+        middle = history(runner, hosted, tmp_path / "shop")[1]
+
+        runner.replay(middle)
+
+        assert contents(hosted) == alone(middle, hosted, new_lakehouse)
+        assert runner.prune(1).kept == snapshots.committed(hosted.bucket) == [middle, newest_of(hosted)]
+        assert gather(hosted, 1).storage.bucket_bytes == sum(hosted.bucket.sizes().values()) > 0
+
+
+def newest_of(lakehouse: Lakehouse) -> str:
+    return snapshots.committed(lakehouse.bucket)[-1]
 
 
 def killed_in_the_middle(url: str, data: Path, snapshot: str) -> None:
