@@ -24,6 +24,7 @@ from elt.lakehouse.postgres import PostgresTables
 from elt.ledger import Ledger
 from elt.progress import SilentReporter
 from elt.runner import Runner
+from elt.settings import load_settings
 from elt.sources.files import FilesSource
 from elt.status import gather
 from tests.gateway.fixtures import Gateway
@@ -157,7 +158,7 @@ def test_replay_over_http_gives_the_same(gateway: Gateway, new_lakehouse: NewLak
 
         assert contents(hosted) == alone(middle, hosted, new_lakehouse)
         assert runner.prune(1).kept == snapshots.committed(hosted.bucket) == [middle, newest_of(hosted)]
-        assert gather(hosted, 1).storage.bucket_bytes == sum(hosted.bucket.sizes().values()) > 0
+        assert gather(hosted, load_settings(), 1).storage.bucket_bytes == sum(hosted.bucket.sizes().values()) > 0
 
 
 def newest_of(lakehouse: Lakehouse) -> str:
@@ -267,7 +268,7 @@ def test_after_a_replay_the_newer_snapshots_are_listed_as_waiting(
     done = command("replay", command("snapshots")["snapshots"][0]["snapshot"])
 
     assert [layer["key"] for layer in done["layers"]] == [468, 680]
-    assert [one["state"] for one in command("snapshots")["snapshots"]] == ["applied", "waits for silver"]
+    assert [one["state"] for one in command("snapshots")["snapshots"]] == ["applied", "waiting"]
 
 
 def test_an_unknown_snapshot_is_an_error_that_says_where_to_look(
