@@ -8,6 +8,7 @@ from elt.lakehouse import snapshots
 from elt.lakehouse.ports import Lakehouse
 from elt.ledger import Ledger, recent
 from elt.quarantine import ROWS, VALUES, Group, summary
+from elt.settings import Settings
 
 LAYERS = ("bronze", "silver", "gold")
 COUNTED = {
@@ -93,7 +94,7 @@ class Status:
         return asdict(self)
 
 
-def gather(lakehouse: Lakehouse, limit: int) -> Status:
+def gather(lakehouse: Lakehouse, settings: Settings, limit: int) -> Status:
     """Look at the ledger, the quarantine, the bucket and the schedule; ``limit`` runs, newest first."""
     tables, ledger = lakehouse.tables, Ledger(lakehouse.tables)
     entries = [_entry(row) for row in recent(tables)]
@@ -119,11 +120,11 @@ def gather(lakehouse: Lakehouse, limit: int) -> Status:
             bucket_bytes=sum(sizes.values()),
             database_bytes=int(str(tables.call("controle.tamanho_do_banco"))),
         ),
-        next_run=next_run(),
+        next_run=next_run(settings),
     )
 
 
-def next_run() -> datetime | None:
+def next_run(settings: Settings) -> datetime | None:
     """When the schedule fires next, in its time zone; None where nothing schedules runs."""
     return None
 

@@ -43,7 +43,7 @@ returns boolean language sql stable set search_path = '' as $$
 $$;
 
 create or replace function controle.tamanho_do_banco()
-returns bigint language sql stable set search_path = '' as $$
+returns bigint language sql stable security definer set search_path = '' as $$
   select pg_catalog.pg_database_size(pg_catalog.current_database())
 $$;
 

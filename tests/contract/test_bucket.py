@@ -79,3 +79,17 @@ def test_deleted_objects_are_gone_and_may_be_gone_already(bucket: Bucket) -> Non
     bucket.delete(["a/1", "b/3", "never/there"])
     assert bucket.list() == ["a/2"]
     bucket.delete([])
+
+
+def test_sizes_are_the_bytes_of_each_object(bucket: Bucket) -> None:
+    bucket.put("2026/01/a/part-00000.parquet", b"x" * 1_234)
+    bucket.put("2026/01/a/_manifest.json", b"{}")
+    bucket.put("2026/02/b/_manifest.json", b"{ }")
+
+    assert bucket.sizes() == {
+        "2026/01/a/_manifest.json": 2,
+        "2026/01/a/part-00000.parquet": 1_234,
+        "2026/02/b/_manifest.json": 3,
+    }
+    assert list(bucket.sizes()) == bucket.list()
+    assert bucket.sizes("2026/02") == {"2026/02/b/_manifest.json": 3}

@@ -49,9 +49,9 @@ def status(limit: int, watch: float | None, as_json: bool) -> None:
     With --watch and --json: one document a line.
     """
     console = Console(highlight=False)
-    with opened(SilentReporter(), with_source=False) as (_, lakehouse), _until_interrupted(watch is not None):
+    with opened(SilentReporter(), with_source=False) as (settings, lakehouse), _until_interrupted(watch is not None):
         while True:
-            found = gather(lakehouse, limit)
+            found = gather(lakehouse, settings, limit)
             if as_json and watch:
                 click.echo(json.dumps(found.document(), ensure_ascii=False, default=str))
             elif as_json:

@@ -21,7 +21,7 @@ _dry_run = click.option("--dry-run", is_flag=True, help="Only say what would be 
 @click.command()
 @json_option
 def snapshots(as_json: bool) -> None:
-    """The snapshots in bronze, oldest first: rows of each table, bytes, and whether silver has applied them."""
+    """The snapshots in bronze, oldest first: their rows, the bytes each added, and whether silver has applied it."""
     with opened(SilentReporter(), with_source=False) as (_, lakehouse):
         applied = Ledger(lakehouse.tables).last_applied()
         manifests = [bronze.read_manifest(lakehouse.bucket, name) for name in bronze.committed(lakehouse.bucket)]
@@ -32,7 +32,7 @@ def snapshots(as_json: bool) -> None:
             new_bytes=sum(
                 part.bytes for part in bronze.parts_of(manifest) if part.path.startswith(f"{manifest.snapshot}/")
             ),
-            state="applied" if applied is not None and manifest.snapshot <= applied else "waits for silver",
+            state="applied" if applied is not None and manifest.snapshot <= applied else "waiting",
             run=manifest.run,
         )
         for manifest in manifests
@@ -41,9 +41,13 @@ def snapshots(as_json: bool) -> None:
         print_json({"snapshots": [vars(listed) for listed in found], "last_applied": applied})
         return
     tables = list(dict.fromkeys(table for listed in found for table in listed.rows))
-    columns = [("snapshot", "right"), *((name, "right") for name in (*tables, "new bytes")), ("state", "left")]
+    columns = [("snapshot", "left"), *((name, "right") for name in (*tables, "new bytes")), ("state", "left")]
     print_table(
-        columns, [(one.snapshot, *(one.rows.get(name) for name in tables), one.new_bytes, one.state) for one in found]
+        columns,
+        [
+            (one.snapshot.rsplit("/", 1)[-1], *(one.rows.get(name) for name in tables), one.new_bytes, one.state)
+            for one in found
+        ],
     )
 
 
