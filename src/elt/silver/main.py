@@ -118,17 +118,16 @@ class _Application:
 
     def _decide(self) -> tuple["np.ndarray[tuple[int], np.dtype[np.uint8]]", int]:
         """What to do with each row, in the order of the snapshot."""
-        before = self._index(self.before) if self.before else Index.empty()
-        new = self._index(self.new)
+        new = Index.joined(list(self._indexes(self.new)))
         if len(new.row) != self.new.rows:
             raise SnapshotError(
                 f"{self.snapshot}: {self.table.name} has {len(new.row)} rows, its manifest says {self.new.rows}",
                 next_step="remove the snapshot's folder and run again",
             )
-        return decide(new, before, self._quarantined())
+        return decide(new, self._indexes(self.before) if self.before else (), self._quarantined())
 
-    def _index(self, snapshot: TableSnapshot) -> Index:
-        return Index.joined([index_rows(self.table, batch, self.numbers) for batch in self._batches(snapshot)])
+    def _indexes(self, snapshot: TableSnapshot) -> Iterator[Index]:
+        return (index_rows(self.table, batch, self.numbers) for batch in self._batches(snapshot))
 
     def _batches(self, snapshot: TableSnapshot) -> Iterator[pa.Table]:
         """Raw rows with the catalog's names; a line that fits no header has its text in ``BROKEN_LINE``."""
