@@ -43,10 +43,10 @@ def print_json(document: object) -> None:
 
 
 def print_table(columns: Sequence[tuple[str, str]], rows: Sequence[Sequence[object]], title: str | None = None) -> None:
-    """A table on standard output. ``columns``: heading and justification; NULL is shown empty."""
+    """A table on standard output, its cells as they are. ``columns``: heading and justification; NULL is empty."""
     table = RichTable(title=title, title_justify="left", title_style="bold")
     for heading, justify in columns:
         table.add_column(heading, justify=justify, overflow="fold")  # type: ignore[arg-type]
     for row in rows:
         table.add_row(*("" if cell is None else f"{cell:,}" if isinstance(cell, int) else str(cell) for cell in row))
-    Console(highlight=False).print(table)
+    Console(highlight=False, markup=False, emoji=False).print(table)
