@@ -1,1 +1,1 @@
-"""Speed and memory of the pipeline against a floor, a peer and itself. ``make bench``; figures in ``README.md``."""
+"""Memory and speed of the pipeline, against a floor and a peer in the same run. ``make bench``; figures: README.md."""
