@@ -72,8 +72,10 @@ class Alerts:
         """Send the alert; one that cannot be sent is logged."""
         if self.webhook is not None:
             url = self.webhook.get_secret_value()
-            content = payload(url, alert, datetime.now(UTC))
-            self._try("ALERT_WEBHOOK", lambda: httpx.post(url, json=content, timeout=TIMEOUT_SECONDS))
+            self._try(
+                "ALERT_WEBHOOK",
+                lambda: httpx.post(url, json=payload(url, alert, datetime.now(UTC)), timeout=TIMEOUT_SECONDS),
+            )
 
     def ping(self) -> None:
         """Tell the dead-man switch that a run succeeded."""

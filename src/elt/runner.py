@@ -120,8 +120,7 @@ class Runner:
     def copy_snapshots(self, source: Bucket, target: Bucket) -> list[str]:
         """Copy the snapshots that ``target`` lacks, while no other run can write or prune; answers their names."""
         with self._ledger():
-            asked = guarded_bucket(source, self._may_go_on), guarded_bucket(target, self._may_go_on)
-            return snapshots.copy(*asked, self._reporter)
+            return snapshots.copy(source, guarded_bucket(target, self._may_go_on), self._reporter)
 
     @contextmanager
     def _ledger(self) -> Iterator[Ledger]:

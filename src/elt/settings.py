@@ -70,7 +70,10 @@ class Settings(BaseSettings):
 
     def _hosted(self, name: str) -> bool:
         url: SecretStr | None = getattr(self, name)
-        host = (urlsplit(url.get_secret_value()).hostname or "") if url else ""
+        try:
+            host = (urlsplit(url.get_secret_value()).hostname or "") if url else ""
+        except ValueError:  # not a URL: whoever connects to it says so better
+            return False
         return host.endswith((".supabase.co", ".supabase.com"))
 
     @field_validator("alert_webhook", "heartbeat_url")
