@@ -120,8 +120,8 @@ class Runner:
     def copy_snapshots(self, source: Bucket, target: Bucket) -> list[str]:
         """Copy the snapshots that ``target`` lacks, while no other run can write or prune; answers their names."""
         with self._ledger():
-            guards = [guarded_bucket(bucket, self._may_go_on) for bucket in (source, target)]
-            return snapshots.copy(*guards, self._reporter)
+            asked = guarded_bucket(source, self._may_go_on), guarded_bucket(target, self._may_go_on)
+            return snapshots.copy(*asked, self._reporter)
 
     @contextmanager
     def _ledger(self) -> Iterator[Ledger]:

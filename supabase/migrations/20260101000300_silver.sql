@@ -98,3 +98,5 @@ alter table silver.valores_rejeitados enable row level security;
 grant select, insert, update, delete on all tables in schema silver to service_role;
 revoke execute on all functions in schema silver from public;
 grant execute on all functions in schema silver to service_role;
+
+insert into controle.migracoes (versao) values ('20260101000300_silver') on conflict (versao) do nothing;

@@ -49,3 +49,5 @@ $$;
 
 revoke execute on all functions in schema controle from public;
 grant execute on all functions in schema controle to service_role;
+
+insert into controle.migracoes (versao) values ('20260101000600_operacoes') on conflict (versao) do nothing;

@@ -20,7 +20,7 @@ from elt.errors import Full, LeaseError, SnapshotError, Unreachable
 from elt.lakehouse.folder import FolderBucket
 from elt.lakehouse.ports import Lakehouse, Tables, Written
 from elt.lakehouse.postgres import PostgresTables
-from elt.ledger import Ledger, lease, recent, this_process
+from elt.ledger import Lease, recent
 from elt.progress import SilentReporter
 from elt.runner import Runner
 from elt.sources.port import Extract
@@ -322,20 +322,9 @@ def test_a_lease_that_is_over_is_taken(lakehouse: Lakehouse, runner: Runner) -> 
 
 
 def test_a_lease_is_given_back_after_a_failure(lakehouse: Lakehouse) -> None:
-    with pytest.raises(RuntimeError), lease(lakehouse.tables):
+    with pytest.raises(RuntimeError), Lease(lakehouse.tables, 60).held():
         raise RuntimeError
     assert lakehouse.tables.call("controle.arrendar", p_dono="elsewhere:7:1.00", p_segundos=60) == "elsewhere:7:1.00"
-
-
-def test_a_run_that_was_away_for_longer_than_its_lease_writes_nothing_more(lakehouse: Lakehouse) -> None:
-    with lease(lakehouse.tables, seconds=1) as lost:
-        ledger = Ledger(lakehouse.tables, lost)
-        ledger.still_mine()
-        lakehouse.tables.call("controle.devolver", p_dono=this_process())
-        lakehouse.tables.call("controle.arrendar", p_dono="elsewhere:7:1.00", p_segundos=60)
-        assert lost.wait(30)
-        with pytest.raises(LeaseError, match="another run has taken the lakehouse"):
-            ledger.still_mine()
 
 
 def test_a_server_that_is_not_there_is_said_in_words(tmp_path: Path) -> None:

@@ -26,6 +26,8 @@ class Wrapped:
 
     def __init__(self, tables: Tables) -> None:
         self._tables = tables
+        self.in_flight = tables.in_flight
+        self.write_rows = tables.write_rows
 
     def pages(
         self, table: str, schema: pa.Schema, *, key: str, size: int, within: Within | None = None
@@ -35,8 +37,8 @@ class Wrapped:
     def upsert(self, table: str, rows: pd.DataFrame, *, key: str) -> Written:
         return self._tables.upsert(table, rows, key=key)
 
-    def delete(self, table: str, *within: Within, unless: Within | None = None) -> int:
-        return self._tables.delete(table, *within, unless=unless)
+    def delete(self, table: str, within: Within) -> int:
+        return self._tables.delete(table, within)
 
     def count(self, table: str, within: Within | None = None) -> int:
         return self._tables.count(table, within)

@@ -52,6 +52,9 @@ class FolderBucket:
                 folder.rmdir()
                 folder = folder.parent
 
+    def close(self) -> None:
+        """Nothing is open."""
+
 
 @contextmanager
 def _translated(path: str) -> Iterator[None]:

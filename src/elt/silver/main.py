@@ -14,7 +14,7 @@ from elt.errors import SnapshotError
 from elt.frames import to_frame
 from elt.keys import StatusKey
 from elt.lakehouse import snapshots
-from elt.lakehouse.batches import upsert_in_batches
+from elt.lakehouse.batches import upsert_all, upsert_in_batches
 from elt.lakehouse.ports import Bucket, Lakehouse, Tables, Within
 from elt.lakehouse.snapshots import Manifest, TableSnapshot
 from elt.ledger import Counts, LayerResult, Ledger
@@ -250,8 +250,7 @@ class _Application:
         entries = quarantine_rows(self.table, raw, rejected, self.snapshot)
         notes = value_rows(self.table, values, self.snapshot)
         for table, frame in (("silver.rejeitados", entries), ("silver.valores_rejeitados", notes)):
-            for start in range(0, len(frame), WRITE_ROWS):
-                self.tables.upsert(table, frame.iloc[start : start + WRITE_ROWS], key="id")
+            upsert_all(self.tables, table, frame)
 
 
 def _table_of(manifest: Manifest, table: Table) -> TableSnapshot:
