@@ -15,6 +15,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -118,10 +119,20 @@ class Container:
     image: Image
     process: subprocess.Popen[str]
 
-    def first_line(self) -> str:
-        """The first line of its log, as soon as it is there."""
+    def log_until(self, text: str, seconds: float = 120) -> list[str]:
+        """``docker logs --follow`` up to the first line with the text; an error if none comes in so many seconds."""
         assert self.process.stdout is not None
-        return self.process.stdout.readline()
+        lines = []
+        given_up = threading.Timer(seconds, self.process.kill)
+        given_up.start()
+        try:
+            for line in self.process.stdout:
+                lines.append(line)
+                if text in line:
+                    return lines
+        finally:
+            given_up.cancel()
+        raise AssertionError(f"no line with {text!r} in:\n{''.join(lines)}")
 
     def execute(self, command: Sequence[str]) -> subprocess.CompletedProcess[str]:
         """``docker exec``."""

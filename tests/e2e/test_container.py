@@ -37,10 +37,9 @@ SECRETS = ("POSTGRES_PASSWORD", "JWT_SECRET", "ANON_KEY", "SERVICE_ROLE_KEY")
 
 
 def tool(name: str, *arguments: str | Path, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
-    """A program of the development environment; skipped where its wheel has no build for this machine."""
+    """A program of the development environment, run without the settings of this machine."""
     program = shutil.which(name, path=str(BIN))
-    if program is None:
-        pytest.skip(f"{name} is not installed beside {sys.executable}")
+    assert program is not None, f"{name} is locked in requirements-dev.txt, but not installed beside {sys.executable}"
     network = {name: value for name, value in os.environ.items() if name.startswith(("UV_", "SSL_"))}
     environment = {"PATH": os.environ["PATH"], "HOME": str(cwd), "TERM": "dumb", **network}
     return subprocess.run(
@@ -197,18 +196,17 @@ def test_the_installed_program_brings_its_own_migrations(image: containers.Image
 
 
 @pytest.mark.slow
-def test_the_command_starts_answers_for_its_health_and_ends_at_sigterm(image: containers.Image, volume: Path) -> None:
-    usage = containers.run(image, [*image.entrypoint, "--help"], volume)
-    assert usage.returncode == 0
-    assert usage.stdout.startswith("Usage: medallion")
-
-    known = re.findall(r"^  ([a-z]+) ", usage.stdout, re.MULTILINE)
-    if image.command[0] in known:
-        with containers.started(image, [*image.entrypoint, *image.command], volume) as container:
-            assert container.first_line().strip()
-            if image.health[1] in known:
-                assert container.execute(image.health).returncode == 0
-            assert container.stop(seconds=10) == 0
+def test_its_command_fills_an_empty_volume_is_healthy_and_ends_at_sigterm(
+    image: containers.Image, volume: Path
+) -> None:
+    with containers.started(image, [*image.entrypoint, *image.command], volume) as container:
+        assert "next fire" in container.log_until("schedule")[-1]
+        log = container.log_until("is done; next run")
+        assert [key for line in log for key in re.findall(r": (\d{3}) - ", line)] == ["246", "468", "680"]
+        assert container.execute(image.health).returncode == 0
+        status = container.execute([*image.entrypoint, "status", "--json"])
+        assert json.loads(status.stdout)["runs"]
+        assert container.stop(seconds=10) == 0
 
 
 # --- docker-compose.yml -----------------------------------------------------------------------------------------------
@@ -459,7 +457,7 @@ class _Echo(BaseHTTPRequestHandler):
         self.wfile.write(content)
 
     def log_message(self, *_: object) -> None:
-        """Nothing."""
+        """Tests print nothing."""
 
 
 Ask = Callable[..., tuple[int, dict[str, str], Any]]
@@ -469,8 +467,7 @@ Ask = Callable[..., tuple[int, dict[str, str], Any]]
 def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ask]:
     """The real gateway with the real Caddyfile, before something that stands for the API and Storage."""
     caddy = shutil.which("caddy", path=str(BIN))
-    if caddy is None:
-        pytest.skip(f"caddy is not installed beside {sys.executable}")
+    assert caddy is not None, f"caddy is locked in requirements-dev.txt, but not installed beside {sys.executable}"
     behind = ThreadingHTTPServer(("127.0.0.1", 0), _Echo)
     threading.Thread(target=behind.serve_forever, daemon=True).start()
     with socket.socket() as free:
@@ -581,7 +578,8 @@ def test_env_example_explains_each_setting_and_shows_its_default() -> None:
     for name, (explanation, default) in examples().items():
         assert re.match(r"[A-Z].{15,}", explanation), name
         if (known := Settings.model_fields.get(name.lower())) is not None:
-            assert default == ("" if known.default is None else str(known.default)), name
+            shown = str(known.default).lower() if isinstance(known.default, bool) else str(known.default or "")
+            assert default == shown, name
 
 
 def test_env_example_as_it_is_changes_nothing() -> None:
