@@ -57,6 +57,7 @@ def main() -> None:
     for name, value in lines.items():
         print(f"{name}={value}")  # noqa: T201 - the keys of a throw-away project are what it is asked for
     with socket.create_server(("127.0.0.1", arguments.port)) as listener:
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # each connection takes it over
         print(flush=True)  # noqa: T201 - an empty line: requests are taken from now on
         uvicorn.Server(configuration(app)).run([listener])
 
