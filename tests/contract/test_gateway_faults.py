@@ -9,8 +9,10 @@ from pathlib import Path
 import httpx
 import pytest
 
+from elt.sources.sample import SampleShop
 from tests.gateway.faults import Rule
 from tests.gateway.fixtures import Gateway
+from tests.gateway.shop import fill
 
 CLIENTES = "/rest/v1/clientes"
 ROOT = Path(__file__).parents[2]
@@ -189,6 +191,18 @@ def test_as_a_process(gateway: Gateway, tmp_path: Path, unused_port: int) -> Non
             assert bucket.json()["id"] == "bronze-bucket"
         finally:
             process.terminate()
+
+
+def test_a_shops_project(source_gateway: Gateway) -> None:
+    shop = SampleShop(clientes=20, produtos=5, pedidos=300, known=20)
+    fill(source_gateway.database_url, shop)
+    headers = {"apikey": source_gateway.anon_key, "Prefer": "count=exact"}
+    counts = {
+        name: httpx.head(f"{source_gateway.url}/rest/v1/{name}", headers=headers, verify=False).headers["Content-Range"]
+        for name in ("clientes", "produtos", "pedidos")
+    }
+    assert (counts["clientes"], counts["produtos"]) == ("0-19/20", "0-4/5")
+    assert 280 < int(counts["pedidos"].split("/")[1]) <= 300  # the lines that repeat the one above are left out
 
 
 @pytest.fixture

@@ -72,7 +72,7 @@ class Database:
         try:
             self._places.get(timeout=10)
         except queue.Empty:
-            # https://docs.postgrest.org/en/v13/references/connection_pool.html#pool-acquisition-timeout
+            # https://docs.postgrest.org/en/v14/references/connection_pool.html#pool-acquisition-timeout
             raise PostgrestError(504, "PGRST003", "Timed out acquiring connection from connection pool.") from None
         try:
             try:
@@ -95,7 +95,7 @@ class Database:
     ) -> Iterator[psycopg.Connection]:
         """A transaction with the caller's role, claims and statement timeout (seconds).
 
-        Source: https://docs.postgrest.org/en/v13/references/transactions.html
+        Source: https://docs.postgrest.org/en/v14/references/transactions.html
         """
         settings = {
             "search_path": f'"{schema}", "public", "extensions"',
@@ -144,7 +144,7 @@ class Database:
     def forget(self) -> None:
         """Empty the schema cache. Hosted projects reload it by an event trigger after each DDL statement.
 
-        Source: https://docs.postgrest.org/en/v13/references/schema_cache.html#automatic-schema-cache-reloading
+        Source: https://docs.postgrest.org/en/v14/references/schema_cache.html#automatic-schema-cache-reloading
         """
         self._relations.clear()
         self._routines.clear()
