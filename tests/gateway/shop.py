@@ -16,8 +16,8 @@ create table if not exists pedidos (
 grant usage on schema public to anon, authenticated, service_role;
 grant all on clientes, produtos, pedidos to anon, authenticated, service_role;
 """
-"""Keys are numbers, the rest is text as people typed it. Granted as a new project grants: everything to the three roles,
-without row-level security. Source: https://supabase.com/docs/guides/database/postgres/roles
+"""Keys are numbers, the rest is text as people typed it. Granted as a new project grants, all to the three roles
+and without row-level security. Source: https://supabase.com/docs/guides/database/postgres/roles
 """
 
 
