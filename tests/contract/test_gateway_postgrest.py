@@ -300,6 +300,13 @@ class TestChanging:
         assert (shown.status_code, shown.json()) == (200, [{"nome": "Bia"}])
         assert gateway.sql("select nome from silver.clientes") == [("Caio",)]
 
+    def test_every_row_at_once_is_refused(self, gateway: Gateway, http: httpx.Client) -> None:
+        insert(http, "Ana")
+        assert error_of(http.delete(CLIENTES)) == (400, "21000", "DELETE requires a WHERE clause")
+        changed = http.patch(CLIENTES, json={"nome": "Bia"})
+        assert error_of(changed) == (400, "21000", "UPDATE requires a WHERE clause")
+        assert gateway.sql("select nome from silver.clientes") == [("Ana",)]
+
 
 class TestFunctions:
     @pytest.fixture

@@ -130,16 +130,18 @@ class Database:
     def relation(self, schema: str, name: str) -> Relation | None:
         """A table or view, from the schema cache."""
         key = (schema, name)
-        if key not in self._relations and (found := self._read_relation(schema, name)):
+        found = self._relations.get(key) or self._read_relation(schema, name)
+        if found:
             self._relations[key] = found
-        return self._relations.get(key)
+        return found
 
     def routines(self, schema: str, name: str) -> list[Routine]:
         """The functions of one name, from the schema cache."""
         key = (schema, name)
-        if key not in self._routines and (found := self._read_routines(schema, name)):
+        found = self._routines.get(key) or self._read_routines(schema, name)
+        if found:
             self._routines[key] = found
-        return self._routines.get(key, [])
+        return found
 
     def forget(self) -> None:
         """Empty the schema cache. Hosted projects reload it by an event trigger after each DDL statement.

@@ -181,6 +181,7 @@ class _Exchange:
 
     def _update(self, relation: Relation, query: Query) -> Answer:
         _refuse_limits(query)
+        _refuse_all_rows("UPDATE", query)
         body, single, columns = self._payload(relation, query)
         items = self._shown(query)
         statement = statements.update(
@@ -196,6 +197,7 @@ class _Exchange:
 
     def _delete(self, relation: Relation, query: Query) -> Answer:
         _refuse_limits(query)
+        _refuse_all_rows("DELETE", query)
         items = self._shown(query)
         statement = statements.delete(relation, query, returning=statements.returned(relation, items))
         with self._transaction(read_only=False) as connection:
@@ -227,7 +229,7 @@ class _Exchange:
         with self._transaction(read_only=not routine.volatile) as connection:
             total, rows, answer = _one(connection, statement)
         if routine.result == "void" and not routine.set:
-            return Answer(204, {"Content-Range": content_range(0, rows - 1, total)})
+            return Answer(204, {"Content-Range": content_range(0, rows - 1, total), **self._applied("count")})
         return self._page(query.offset, rows, total, answer, {})
 
     def _routine(self, name: str, given: Sequence[str]) -> Routine:
@@ -397,6 +399,15 @@ def _preferences(header: str) -> dict[str, str]:
 def _refuse_limits(query: Query) -> None:
     if query.limit is not None or query.offset or query.order:
         raise Unimplemented("limits and order on writes")
+
+
+def _refuse_all_rows(command: str, query: Query) -> None:
+    """A hosted project loads pg-safeupdate for the API. (The stand-in cannot: it passes such statements in functions.)
+
+    Source: https://github.com/supabase/supabase/pull/5050, and in functions https://github.com/estuary/flow/pull/3076
+    """
+    if not query.filters:
+        raise PostgrestError(400, "21000", f"{command} requires a WHERE clause")
 
 
 def _one(connection: psycopg.Connection, statement: Composable) -> tuple[Any, ...]:
