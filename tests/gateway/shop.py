@@ -32,7 +32,7 @@ def make_tables(database_url: str, *, as_typed: bool = False) -> None:
 
 
 def fill(database_url: str, shop: SampleShop) -> None:
-    """The sample shop's rows into tables ``as_typed``; a line that repeats a key stays out, since a primary key would have refused it."""
+    """The sample shop's rows into tables ``as_typed``; of lines with the same key the first stays."""
     with psycopg.connect(database_url) as connection, connection.cursor() as cursor:
         for table in ("clientes", "produtos", "pedidos"):
             target, columns = sql.Identifier(table), sql.SQL(", ").join(map(sql.Identifier, shop.columns(table)))
