@@ -3,14 +3,16 @@
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import httpx
 import pytest
 
+from elt.sources.sample import SampleShop
 from tests.gateway.faults import Rule
 from tests.gateway.fixtures import Gateway
+from tests.gateway.shop import fill, make_tables
 
 CLIENTES = "/rest/v1/clientes"
 ROOT = Path(__file__).parents[2]
@@ -189,6 +191,19 @@ def test_as_a_process(gateway: Gateway, tmp_path: Path, unused_port: int) -> Non
             assert bucket.json()["id"] == "bronze-bucket"
         finally:
             process.terminate()
+
+
+def test_a_shops_project(new_gateway: Callable[..., Gateway], new_database: Callable[[], str]) -> None:
+    source = new_gateway(new_database(), ("public",))
+    make_tables(source.database_url, as_typed=True)
+    fill(source.database_url, SampleShop(clientes=20, produtos=5, pedidos=300, known=20))
+    headers = {"apikey": source.anon_key, "Prefer": "count=exact"}
+    counts = {
+        name: httpx.head(f"{source.url}/rest/v1/{name}", headers=headers, verify=False).headers["Content-Range"]
+        for name in ("clientes", "produtos", "pedidos")
+    }
+    assert (counts["clientes"], counts["produtos"]) == ("0-19/20", "0-4/5")
+    assert 280 < int(counts["pedidos"].split("/")[1]) <= 300  # the lines that repeat the one above are left out
 
 
 @pytest.fixture

@@ -58,7 +58,7 @@ class TestReading:
         assert response.json() == [{"id": "0003", "nome": "Caio"}, {"id": "0002", "nome": "Bia"}]
         assert response.headers["Content-Range"] == "0-1/*"
         assert response.headers["Content-Profile"] == "silver"
-        assert response.headers["Content-Location"] == "/clientes?select=id%2Cnome&order=id.desc&limit=2"
+        assert response.headers["Content-Location"] == "/clientes?limit=2&order=id.desc&select=id%2Cnome"
 
     def test_an_exact_count_makes_a_part_206(self, http: httpx.Client) -> None:
         insert(http, "Ana", "Bia", "Caio")
@@ -300,6 +300,13 @@ class TestChanging:
         assert (shown.status_code, shown.json()) == (200, [{"nome": "Bia"}])
         assert gateway.sql("select nome from silver.clientes") == [("Caio",)]
 
+    def test_every_row_at_once_is_refused(self, gateway: Gateway, http: httpx.Client) -> None:
+        insert(http, "Ana")
+        assert error_of(http.delete(CLIENTES)) == (400, "21000", "DELETE requires a WHERE clause")
+        changed = http.patch(CLIENTES, json={"nome": "Bia"})
+        assert error_of(changed) == (400, "21000", "UPDATE requires a WHERE clause")
+        assert gateway.sql("select nome from silver.clientes") == [("Ana",)]
+
 
 class TestFunctions:
     @pytest.fixture
@@ -357,8 +364,8 @@ class TestFunctions:
 class TestSchemas:
     def test_one_that_is_not_exposed(self, gateway: Gateway) -> None:
         response = get(gateway, "/rest/v1/objects", gateway.secret_key, schema="storage")
-        message = "The schema must be one of the following: public, silver, gold, controle"
-        assert error_of(response) == (406, "PGRST106", message)
+        assert error_of(response) == (406, "PGRST106", "Invalid schema: storage")
+        assert response.json()["hint"] == "Only the following schemas are exposed: public, silver, gold, controle"
 
     def test_the_first_is_the_default(self, gateway: Gateway) -> None:
         response = httpx.get(f"{gateway.url}{CLIENTES}", headers={"apikey": gateway.secret_key}, verify=False)

@@ -14,6 +14,7 @@ from tests.gateway.app import EXPOSED, App, Recorded
 from tests.gateway.database import Database
 from tests.gateway.faults import Faults, Rule
 from tests.gateway.server import serving
+from tests.gateway.shop import make_tables
 
 _numbers = itertools.count(1)
 
@@ -132,20 +133,5 @@ def shared_gateway(server_url: str, tmp_path_factory: pytest.TempPathFactory) ->
 def source_gateway(new_database: Callable[[], str], new_gateway: Callable[..., Gateway]) -> Gateway:
     """A shop's project: ``clientes``, ``produtos``, ``pedidos`` in the schema ``public``, empty."""
     database_url = new_database()
-    with psycopg.connect(database_url, autocommit=True) as connection:
-        connection.execute(SHOP)
+    make_tables(database_url)
     return new_gateway(database_url, ("public", "graphql_public"))
-
-
-SHOP = b"""
-create table clientes (
-  id_cliente bigint primary key, nome text, email text, telefone text, cidade text, idade integer);
-create table produtos (
-  id_produto bigint primary key, nome_produto text, categoria text, preco numeric, estoque integer);
-create table pedidos (
-  id_pedido bigint primary key, id_cliente bigint, id_produto bigint, quantidade integer, status text,
-  valor_total numeric, data_pedido date);
-grant usage on schema public to anon, authenticated, service_role;
-grant all on clientes, produtos, pedidos to anon, authenticated, service_role;
-"""
-"""The three tables as a new project grants them: everything to the three roles, no row-level security."""
