@@ -32,6 +32,7 @@ def _no_settings_of_the_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path)
     for name in (
         *("DATA_DIR", "LAKEHOUSE_DB_URL", "LAKEHOUSE_URL", "LAKEHOUSE_KEY", "BUCKET_NAME"),
         *("SOURCE_DB_URL", "SOURCE_DB_SCHEMA", "SOURCE_FILES", "SUPABASE_URL", "SUPABASE_KEY"),
+        *("MAX_IN_FLIGHT", "WRITE_ROWS"),
     ):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.chdir(tmp_path)
@@ -53,12 +54,22 @@ def server_url(tmp_path_factory: pytest.TempPathFactory) -> str:
 @pytest.fixture
 def new_database(server_url: str) -> Iterator[Callable[[], str]]:
     """Makes fresh databases with every migration applied; answers their URLs, and drops them after the test."""
+    yield from _databases(server_url, TEMPLATE)
+
+
+@pytest.fixture
+def new_empty_database(server_url: str) -> Iterator[Callable[[], str]]:
+    """The same with nothing in them."""
+    yield from _databases(server_url, "template1")
+
+
+def _databases(server_url: str, template: str) -> Iterator[Callable[[], str]]:
     made: list[str] = []
 
     def make() -> str:
         name = f"test_{next(_numbers)}"
         with psycopg.connect(server_url, autocommit=True) as connection:
-            connection.execute(f"create database {name} template {TEMPLATE}")
+            connection.execute(f"create database {name} template {template}")
         made.append(name)
         return database_url(server_url, name)
 

@@ -308,7 +308,7 @@ def _check_url(url: str, setting: str) -> None:
         parsed = httpx.URL(url)
     except httpx.InvalidURL as error:
         raise _misconfigured(f"{setting} is not a URL: {error}", setting) from None
-    if parsed.scheme not in ("http", "https") or not parsed.host:
+    if parsed.scheme not in ("http", "https") or not re.fullmatch(r"[\w.:-]+", parsed.host):
         raise _misconfigured(f"{setting} is not an http(s) URL", setting)
     if parsed.path.rstrip("/"):
         raise _misconfigured(f"{setting} has a path ({parsed.path}); the project's URL has none", setting)
