@@ -61,8 +61,9 @@ def shape(url: str) -> list[tuple[object, ...]]:
         ),
         *rows(
             url,
-            f"select n.nspname, c.conname from pg_constraint c join pg_namespace n on n.oid = c.connamespace where n.nspname in {schemas} and c.contype in ('p', 'f') order by 1, 2",
-        ),  # noqa: E501
+            "select n.nspname, c.conname from pg_constraint c join pg_namespace n on n.oid = c.connamespace "
+            f"where n.nspname in {schemas} and c.contype in ('p', 'f') order by 1, 2",
+        ),
         *rows(url, "select tgrelid::regclass::text, tgname from pg_trigger where not tgisinternal order by 1, 2"),
         *rows(url, "select schemaname, tablename, policyname, roles::text from pg_policies order by 1, 2, 3"),
         *rows(
