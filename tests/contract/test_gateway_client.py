@@ -13,8 +13,14 @@ from tests.gateway.fixtures import Gateway
 
 
 @pytest.fixture
+def gateway(shared_gateway: Gateway) -> Gateway:
+    shared_gateway.empty()
+    return shared_gateway
+
+
+@pytest.fixture
 def connect(gateway: Gateway) -> Iterator[Callable[[str], Client]]:
-    with httpx.Client(http2=False) as http:
+    with httpx.Client(http2=False, verify=False) as http:
         yield lambda key: create_client(gateway.url, key, ClientOptions(httpx_client=http))
 
 

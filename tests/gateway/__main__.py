@@ -1,6 +1,7 @@
 """``python -m tests.gateway``: the stand-in as a process, to try the whole program against it by hand."""
 
 import argparse
+import socket
 import tempfile
 from pathlib import Path
 
@@ -8,11 +9,13 @@ import uvicorn
 
 from elt.lakehouse import migrations
 from elt.lakehouse.embedded import start_postgres
+from elt.sources.sample import SampleShop
 from tests.gateway.app import EXPOSED, App
 from tests.gateway.database import Database
 from tests.gateway.faults import Faults
 from tests.gateway.keys import Keys
 from tests.gateway.server import configuration
+from tests.gateway.shop import fill, make_tables
 
 
 def main() -> None:
@@ -26,6 +29,7 @@ def main() -> None:
     parser.add_argument("--database-url", help="a PostgreSQL where you may take any role; default: an embedded one")
     parser.add_argument("--data-dir", type=Path, help="folder of the embedded PostgreSQL and of the objects' bytes")
     parser.add_argument("--no-migrations", action="store_true", help="do not apply supabase/migrations")
+    parser.add_argument("--shop", type=int, metavar="N", help="be a source: the sample shop with N orders in public")
     parser.add_argument("--schemas", default=",".join(EXPOSED), help="exposed schemas, the default one first")
     parser.add_argument("--max-rows", type=int, default=1000, help="rows of an answer at most, as in the API settings")
     parser.add_argument("--max-object", type=int, default=50 * 2**20, help="bytes of an object at most")
@@ -41,7 +45,10 @@ def main() -> None:
         Keys(arguments.jwt_secret) if arguments.jwt_secret else Keys(),
         Faults(max_rows=arguments.max_rows, max_object=arguments.max_object),
     )
-    if not arguments.no_migrations:
+    if arguments.shop is not None:
+        make_tables(url)
+        fill(url, SampleShop.of_size(arguments.shop))
+    elif not arguments.no_migrations:
         migrations.apply(url, setting="--database-url")
         app.storage.migrate_buckets()
     lines = {
@@ -54,10 +61,11 @@ def main() -> None:
         "authenticated_token": app.keys.token("authenticated"),
     }
     for name, value in lines.items():
-        print(f"{name}={value}", flush=True)  # noqa: T201 - the keys of a throw-away project are what it is asked for
-    config = configuration(app)
-    config.port = arguments.port
-    uvicorn.Server(config).run()
+        print(f"{name}={value}")  # noqa: T201 - the keys of a throw-away project are what it is asked for
+    with socket.create_server(("127.0.0.1", arguments.port)) as listener:
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # each connection takes it over
+        print(flush=True)  # noqa: T201 - an empty line: requests are taken from now on
+        uvicorn.Server(configuration(app)).run([listener])
 
 
 if __name__ == "__main__":

@@ -53,7 +53,7 @@ class GatewayError(Refusal):
 class PostgrestError(Refusal):
     """An error of PostgREST: ``{code, message, details, hint}`` and the header ``Proxy-Status``.
 
-    Source: https://docs.postgrest.org/en/v13/references/errors.html
+    Source: https://docs.postgrest.org/en/v14/references/errors.html
     """
 
     def __init__(

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from tests.gateway import postgrest
 from tests.gateway.answers import Answer, GatewayError, PostgrestError, Refusal, StorageError, Unimplemented, as_json
 from tests.gateway.database import Database
-from tests.gateway.faults import STATEMENT_TIMEOUT, Faults, Rule, failure, html, paused
+from tests.gateway.faults import STATEMENT_TIMEOUT, Faults, Rule, failure, html, paused, too_long
 from tests.gateway.keys import Keys, caller
 from tests.gateway.postgrest import Limits, Postgrest, RestRequest
 from tests.gateway.resumable import Resumable
@@ -98,6 +98,8 @@ class App:
         for rule in rules:
             if rule.kind == "status":
                 return failure(rule)
+        if self.faults.max_url is not None and len(path) + len(query) > self.faults.max_url:
+            return too_long()
         if self.faults.max_body is not None and len(body) > self.faults.max_body:
             return html(413)
         try:

@@ -72,7 +72,7 @@ class Database:
         try:
             self._places.get(timeout=10)
         except queue.Empty:
-            # https://docs.postgrest.org/en/v13/references/connection_pool.html#pool-acquisition-timeout
+            # https://docs.postgrest.org/en/v14/references/connection_pool.html#pool-acquisition-timeout
             raise PostgrestError(504, "PGRST003", "Timed out acquiring connection from connection pool.") from None
         try:
             try:
@@ -95,7 +95,7 @@ class Database:
     ) -> Iterator[psycopg.Connection]:
         """A transaction with the caller's role, claims and statement timeout (seconds).
 
-        Source: https://docs.postgrest.org/en/v13/references/transactions.html
+        Source: https://docs.postgrest.org/en/v14/references/transactions.html
         """
         settings = {
             "search_path": f'"{schema}", "public", "extensions"',
@@ -130,21 +130,23 @@ class Database:
     def relation(self, schema: str, name: str) -> Relation | None:
         """A table or view, from the schema cache."""
         key = (schema, name)
-        if key not in self._relations and (found := self._read_relation(schema, name)):
+        found = self._relations.get(key) or self._read_relation(schema, name)
+        if found:
             self._relations[key] = found
-        return self._relations.get(key)
+        return found
 
     def routines(self, schema: str, name: str) -> list[Routine]:
         """The functions of one name, from the schema cache."""
         key = (schema, name)
-        if key not in self._routines and (found := self._read_routines(schema, name)):
+        found = self._routines.get(key) or self._read_routines(schema, name)
+        if found:
             self._routines[key] = found
-        return self._routines.get(key, [])
+        return found
 
     def forget(self) -> None:
         """Empty the schema cache. Hosted projects reload it by an event trigger after each DDL statement.
 
-        Source: https://docs.postgrest.org/en/v13/references/schema_cache.html#automatic-schema-cache-reloading
+        Source: https://docs.postgrest.org/en/v14/references/schema_cache.html#automatic-schema-cache-reloading
         """
         self._relations.clear()
         self._routines.clear()

@@ -67,9 +67,10 @@ class Faults(BaseModel):
     """Every switch. Sizes in bytes, times in seconds; None: no such limit.
 
     ``max_rows``: PostgREST's db-max-rows; ``list_rows``: no list of objects is longer, whatever limit was asked for;
-    ``timeout_above_rows``: a body of more rows ends with 57014 and writes nothing; ``max_body``: a larger request is
-    refused with 413 by the gateway; ``max_object``: Storage's file size limit; ``statement_timeout``: for every role,
-    instead of the roles' own; ``paused``: the project is paused; ``forget_uploads``: unfinished uploads are gone.
+    ``timeout_above_rows``: a body of more rows ends with 57014 and writes nothing; ``statement_timeout``: for every
+    role, instead of the roles' own; ``max_body``: a larger request is refused with 413 by the gateway; ``max_url``: a
+    longer path and query is refused with 414; ``max_object``: Storage's file size limit; ``paused``: the project is
+    paused; ``forget_uploads``: unfinished uploads are gone.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -79,6 +80,7 @@ class Faults(BaseModel):
     timeout_above_rows: int | None = None
     statement_timeout: float | None = None
     max_body: int | None = None
+    max_url: int | None = 8 * 1024
     max_object: int | None = 50 * MIB
     paused: bool = False
     forget_uploads: bool = False
@@ -113,6 +115,15 @@ def html(status: int, headers: dict[str, str] | None = None) -> Answer:
     body = f"<html>\r\n<head><title>{title}</title></head>\r\n<body>\r\n<center><h1>{title}</h1></center>\r\n<hr>"
     body += "<center>cloudflare</center>\r\n</body>\r\n</html>\r\n"
     return Answer(status, {"Content-Type": "text/html; charset=UTF-8", **(headers or {})}, body.encode())
+
+
+def too_long() -> Answer:
+    """A URL that the proxies do not take, as a list of some hundred keys in a filter makes it.
+
+    Source: https://github.com/supabase/postgrest-py/issues/365 (status and words). The limit is not documented: 8 KiB
+    is the size of nginx's ``large_client_header_buffers``; https://github.com/supabase/supabase-js/issues/678 met it.
+    """
+    return Answer(414, {"Content-Type": "text/plain"}, b"URI too long\n")
 
 
 def paused() -> Answer:

@@ -1,17 +1,22 @@
 """The stand-in as fixtures: ``gateway`` is a lakehouse project, ``source_gateway`` a shop's, both new for each test."""
 
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import psycopg
 import pytest
+from psycopg.conninfo import make_conninfo
 
 from tests.gateway.app import EXPOSED, App, Recorded
 from tests.gateway.database import Database
 from tests.gateway.faults import Faults, Rule
 from tests.gateway.server import serving
+from tests.gateway.shop import make_tables
+
+_numbers = itertools.count(1)
 
 
 @dataclass(frozen=True)
@@ -23,7 +28,7 @@ class Gateway:
 
     url: str
     database_url: str
-    app: App
+    app: App = field(repr=False)
 
     @property
     def anon_key(self) -> str:
@@ -64,6 +69,19 @@ class Gateway:
         """Empty the record of requests."""
         self.app.recorded.clear()
 
+    def empty(self) -> None:
+        """As it was when new: no rows, no objects, no faults, no requests."""
+        self.sql(
+            "truncate silver.clientes, silver.produtos, silver.pedidos, silver.rejeitados, silver.valores_rejeitados, "
+            "gold.analise_clientes_pedidos, gold.analise_produtos, controle.execucoes, controle.arrendamento, "
+            "controle.pendencias, storage.objects"
+        )
+        for file in self.app.folder.iterdir():
+            file.unlink()
+        self.faults(forget_uploads=True)
+        self.faults()
+        self.forget_requests()
+
     def sql(self, query: str) -> list[tuple[object, ...]]:
         """Rows of a query as the database's owner, past the gateway."""
         with psycopg.connect(self.database_url, autocommit=True) as connection:
@@ -96,24 +114,24 @@ def gateway(new_database: Callable[[], str], new_gateway: Callable[..., Gateway]
     return started
 
 
+@pytest.fixture(scope="module")
+def shared_gateway(server_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    """A lakehouse project for all tests of a module: making a database is the slow part. Call ``empty`` before each."""
+    name = f"shared_{next(_numbers)}"
+    with psycopg.connect(server_url, autocommit=True) as connection:
+        connection.execute(f"create database {name} template migrated".encode())
+    database_url = make_conninfo(server_url, dbname=name)
+    app = App(Database(database_url), tmp_path_factory.mktemp("storage"))
+    app.storage.migrate_buckets()
+    with serving(app) as url:
+        yield Gateway(url, database_url, app)
+    with psycopg.connect(server_url, autocommit=True) as connection:
+        connection.execute(f"drop database {name} with (force)".encode())
+
+
 @pytest.fixture
 def source_gateway(new_database: Callable[[], str], new_gateway: Callable[..., Gateway]) -> Gateway:
     """A shop's project: ``clientes``, ``produtos``, ``pedidos`` in the schema ``public``, empty."""
     database_url = new_database()
-    with psycopg.connect(database_url, autocommit=True) as connection:
-        connection.execute(SHOP)
+    make_tables(database_url)
     return new_gateway(database_url, ("public", "graphql_public"))
-
-
-SHOP = b"""
-create table clientes (
-  id_cliente bigint primary key, nome text, email text, telefone text, cidade text, idade integer);
-create table produtos (
-  id_produto bigint primary key, nome_produto text, categoria text, preco numeric, estoque integer);
-create table pedidos (
-  id_pedido bigint primary key, id_cliente bigint, id_produto bigint, quantidade integer, status text,
-  valor_total numeric, data_pedido date);
-grant usage on schema public to anon, authenticated, service_role;
-grant all on clientes, produtos, pedidos to anon, authenticated, service_role;
-"""
-"""The three tables as a new project grants them: everything to the three roles, no row-level security."""

@@ -1,6 +1,6 @@
 """The query string of PostgREST, parsed: which columns, which rows, in which order. Pure functions.
 
-Source: https://docs.postgrest.org/en/v13/references/api/tables_views.html
+Source: https://docs.postgrest.org/en/v14/references/api/tables_views.html
 """
 
 import re

@@ -15,7 +15,7 @@ from tests.gateway.answers import GatewayError, PostgrestError
 
 YEARS_10 = 10 * 365 * 24 * 3600
 SKEW_SECONDS = 30
-"""Source: https://docs.postgrest.org/en/v13/references/auth.html#jwt-time-validation"""
+"""Source: https://docs.postgrest.org/en/v14/references/auth.html#jwt-time-validation"""
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ def bearer(keys: Keys, legacy: Mapping[str, str], headers: Mapping[str, str]) ->
 def caller(keys: Keys, legacy: Mapping[str, str], headers: Mapping[str, str]) -> Caller:
     """Who asks, by PostgREST's rules for tokens.
 
-    Source: https://docs.postgrest.org/en/v13/references/auth.html and the group 3 of its error codes.
+    Source: https://docs.postgrest.org/en/v14/references/auth.html and the group 3 of its error codes.
     """
     token = bearer(keys, legacy, headers)
     if token is None:

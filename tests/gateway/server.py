@@ -13,7 +13,15 @@ from tests.gateway.app import App
 def configuration(app: App) -> uvicorn.Config:
     """Uvicorn, plain HTTP/1.1."""
     return uvicorn.Config(
-        app, log_level="critical", lifespan="off", ws="none", proxy_headers=False, timeout_keep_alive=30, loop="asyncio"
+        app,
+        log_level="critical",
+        lifespan="off",
+        ws="none",
+        http="h11",
+        loop="asyncio",
+        proxy_headers=False,
+        timeout_keep_alive=30,
+        h11_max_incomplete_event_size=2**20,  # so that a long URL meets the application's 414
     )
 
 

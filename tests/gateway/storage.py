@@ -451,6 +451,6 @@ _ROUTES: tuple[tuple[str, str, _Handler], ...] = (
     ("GET", f"/object/info/(?:authenticated/)?{_NAME}", Storage.object_info),
     ("GET", f"/object/(?!sign/|public/|info/|list/)(?:authenticated/)?{_NAME}", Storage.get_object),
     ("HEAD", f"/object/(?!sign/|public/|info/|list/)(?:authenticated/)?{_NAME}", Storage.get_object),
-    ("POST", f"/object/(?!sign/|public/|info/|list/|upload/)(?!copy$|move$){_NAME}", Storage.put_object),
-    ("PUT", f"/object/(?!sign/|public/|info/|list/|upload/){_NAME}", Storage.put_object),
+    ("POST", f"/object/(?!sign/|public/|info/|list/|list-v2/|upload/)(?!copy$|move$){_NAME}", Storage.put_object),
+    ("PUT", f"/object/(?!sign/|public/|info/|list/|list-v2/|upload/){_NAME}", Storage.put_object),
 )
