@@ -232,11 +232,11 @@ def _of_status(status: int, name: str, words: str) -> LakehouseError:
         return Missing(text, next_step="run: medallion init --check")
     if status in (401, 402, 403) or name in ("Unauthorized", "InvalidJWT"):
         return Denied(text, next_step=f"check {{key}}: {SECRET}")
-    if status in (408, 423, 425, 429) or status >= 500:
+    if status in (408, 423, 425, 429) or (status >= 500 and status != 501):
         return Unreachable(
             text, next_step="wait a little, then run the same command again: it goes on from where it stopped"
         )
-    return Rejected(text)
+    return Rejected(text) if status < 500 else LakehouseError(text)
 
 
 def _status(document: dict[str, Any], response: httpx.Response) -> int:
@@ -308,7 +308,7 @@ def _check_url(url: str, setting: str) -> None:
         parsed = httpx.URL(url)
     except httpx.InvalidURL as error:
         raise _misconfigured(f"{setting} is not a URL: {error}", setting) from None
-    if parsed.scheme not in ("http", "https") or not parsed.host:
+    if parsed.scheme not in ("http", "https") or not re.fullmatch(r"[\w.:-]+", parsed.host):
         raise _misconfigured(f"{setting} is not an http(s) URL", setting)
     if parsed.path.rstrip("/"):
         raise _misconfigured(f"{setting} has a path ({parsed.path}); the project's URL has none", setting)

@@ -104,7 +104,16 @@ grant execute on all functions in schema controle to service_role;
 -- demonstration runs supabase/open-demo.sql afterwards.
 revoke all on all tables in schema silver, gold, controle from anon, public;
 revoke all on schema silver, gold, controle from anon, public;
+revoke execute on all functions in schema silver, gold, controle from anon, authenticated, public;
 revoke all on all tables in schema silver, controle from authenticated;
 revoke insert, update, delete, truncate on all tables in schema gold from authenticated;
+do $$
+begin
+  if to_regclass('storage.objects') is not null then
+    drop policy if exists demonstracao_aberta on storage.objects;
+    drop policy if exists demonstracao_aberta on storage.buckets;
+  end if;
+end
+$$;
 
 insert into controle.migracoes (versao) values ('20260101000500_escritas') on conflict (versao) do nothing;

@@ -44,7 +44,7 @@ def serving(app: App) -> Iterator[str]:
 def _listener() -> socket.socket:
     """A free port of this host.
 
-    The protocol is named: asyncio turns Nagle's algorithm off only where it is; with it each answer waits 40 ms.
+    The protocol is named: asyncio turns Nagle's algorithm off only where it is, and an answer would wait 40 ms.
     """
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.bind(("127.0.0.1", 0))

@@ -162,7 +162,6 @@ class _Application:
             )
         return counts, gone
 
-
     def _indexes(self, snapshot: TableSnapshot) -> Iterator[Index]:
         return (index_rows(self.table, batch, self.numbers) for batch in self._batches(snapshot))
 

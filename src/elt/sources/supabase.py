@@ -118,7 +118,12 @@ def _exists(project: Project, table: Table, name: str) -> bool:
 
 
 def _type(project: Project, table: str, column: str) -> str:
-    """The column's type by PostgreSQL's name; ``text`` for whatever holds text or is not named."""
+    """The column's type by PostgreSQL's name; ``text`` for whatever holds text or is not named.
+
+    A name with signs in it, which a filter might take for something else, is no column of the catalog: not asked for.
+    """
+    if not column.isidentifier():
+        return "text"
     try:
         query = _query(project, table, quoted(column)).eq(column, _NO_NUMBER).limit(0)
         project.ask(f"reading the type of {table}.{column}", query.execute)
