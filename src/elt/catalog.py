@@ -3,8 +3,10 @@
 A new table is one ``Table`` here and one migration in ``supabase/migrations``; no layer changes.
 """
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import pyarrow as pa
 
@@ -128,6 +130,18 @@ PEDIDOS = Table(
 
 TABLES: tuple[Table, ...] = (CLIENTES, PRODUTOS, PEDIDOS)
 """In load order: a table stands after the tables it references."""
+
+
+def rules_version(tables: Sequence[Table]) -> str:
+    """Which cleaning this is: it changes with the tables' declaration and with the text of ``rules.py``.
+
+    Rows that silver cleaned under another version are cleaned again, so that an upgrade reaches every row.
+    """
+    declared = [
+        (table.name, [(c.name, c.rule.read.__qualname__, c.required, c.references) for c in table.columns])
+        for table in tables
+    ]
+    return hashlib.sha256(repr(declared).encode() + Path(rules.__file__).read_bytes()).hexdigest()[:16]
 
 
 @dataclass(frozen=True)

@@ -177,6 +177,10 @@ class Ledger:
         """The newest snapshot that silver has applied to the end since it was last emptied."""
         return str(found) if (found := self._tables.call("controle.ultimo_snapshot_aplicado")) else None
 
+    def applied_rules(self) -> str | None:
+        """The version of the cleaning rules (``catalog.rules_version``) under which silver last applied a snapshot."""
+        return str(found) if (found := self._tables.call("controle.regras_aplicadas")) else None
+
     def empty_silver(self, tables: Sequence[str]) -> None:
         """Empty these silver tables and the quarantine, and forget what was applied to them; all of it or nothing."""
         self.may_go_on()

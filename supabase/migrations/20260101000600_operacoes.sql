@@ -35,6 +35,14 @@ returns text language sql stable set search_path = '' as $$
   where camada = 'silver' and terminada_em is not null and erro is null and desfeita_em is null
 $$;
 
+-- The version of the cleaning rules under which silver last applied a snapshot; null if there is none.
+create or replace function controle.regras_aplicadas()
+returns text language sql stable set search_path = '' as $$
+  select detalhes ->> 'regras' from controle.execucoes
+  where camada = 'silver' and terminada_em is not null and erro is null and desfeita_em is null and detalhes ? 'regras'
+  order by terminada_em desc limit 1
+$$;
+
 -- Whether silver was emptied and no snapshot has been applied to the end since: a replay that died.
 create or replace function controle.reconstrucao_inacabada()
 returns boolean language sql stable set search_path = '' as $$

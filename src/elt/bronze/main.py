@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from elt.bronze.extract import Extracted, check_columns, extract_table
-from elt.catalog import TABLES, Table
+from elt.catalog import TABLES, Table, rules_version
 from elt.errors import Full
 from elt.keys import StatusKey
 from elt.lakehouse import snapshots
@@ -51,7 +51,8 @@ def run(
             reporter.say(f"bronze: snapshot {snapshot}: {', '.join(changed)} changed")
         else:
             snapshot = last.snapshot if last else None
-        waiting = snapshot != ledger.last_applied() or ledger.gold_pending() > 0
+        behind = snapshot != ledger.last_applied() or ledger.applied_rules() != rules_version(tables)
+        waiting = behind or ledger.gold_pending() > 0
         key = StatusKey.BRONZE_WRITTEN if changed or waiting else StatusKey.BRONZE_NOTHING_NEW
         details: dict[str, object] = {
             "tables": {name: {"rows": found.rows, "changed": name in changed} for name, found in extracted.items()}

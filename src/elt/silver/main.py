@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from elt.catalog import BROKEN_LINE, TABLES, WRITE_ROWS, Table
+from elt.catalog import BROKEN_LINE, TABLES, WRITE_ROWS, Table, rules_version
 from elt.errors import SnapshotError
 from elt.frames import to_frame
 from elt.keys import StatusKey
@@ -35,16 +35,21 @@ def run(
 ) -> LayerResult:
     """Apply every snapshot that silver has not applied yet, oldest first, so that no row of any of them is missed.
 
-    ``full``: apply the newest snapshot whole, as if silver had seen none. The key is 468 as long as gold has something
-    to do, even if an earlier run wrote the rows and died.
+    ``full``: begin with a whole snapshot, not with what changed; silver also does so by itself when the cleaning rules
+    are not those it last applied. The key is 468 as long as gold has something to do, even if an earlier run wrote the
+    rows and died.
     """
     known = snapshots.committed(lakehouse.bucket)
     if known and ledger.rebuild_unfinished():  # a replay died: what it left is of no snapshot in this order
         reporter.say("silver: a replay did not end; silver is built again from every snapshot in bronze")
         ledger.empty_silver([table.name for table in tables])
-        full = False
     applied = ledger.last_applied()
-    waiting = known[-1:] if full else [snapshot for snapshot in known if applied is None or snapshot > applied]
+    if applied is not None and ledger.applied_rules() != rules_version(tables):
+        reporter.say("silver: the cleaning rules have changed; every row is cleaned again")
+        full = True
+    waiting = [snapshot for snapshot in known if applied is None or snapshot > applied]
+    if full and not waiting:
+        waiting = known[-1:]
     base = applied if applied in known and not full else None
     counts, gone = Counts(), 0
     for snapshot in waiting:
@@ -96,7 +101,7 @@ def _apply(
     before: Manifest | None,
 ) -> tuple[LayerResult, int]:
     """Apply one snapshot, table by table; answers the result and how many keys are gone from the source."""
-    details: dict[str, object] = {}
+    details: dict[str, object] = {"regras": rules_version(tables)}
     counts, gone = Counts(), 0
     for table in tables:
         found, vanished = _Application(lakehouse, reporter, table, manifest, before).run()
