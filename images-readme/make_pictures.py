@@ -20,9 +20,7 @@ HERE = Path(__file__).parent
 MEDALLION = HERE.parent / ".venv" / "bin" / "medallion"
 PICTURES = {
     "run.svg": ["run"],
-    "status.svg": ["status"],
-    "rejeitados.svg": ["show", "rejeitados", "--limit", "5"],
-    "analise_produtos.svg": ["show", "analise_produtos", "--limit", "5"],
+    "quarantine.svg": ["quarantine", "list"],
 }
 
 
