@@ -1,8 +1,10 @@
 """What ``medallion status`` knows: the last runs, what is pending, the quarantine, and the space used."""
 
 from dataclasses import asdict, dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 
+from elt import health
+from elt.crontab import Calendar
 from elt.keys import StatusKey
 from elt.lakehouse import snapshots
 from elt.lakehouse.ports import Lakehouse
@@ -75,7 +77,10 @@ class Storage:
 
 @dataclass(frozen=True)
 class Status:
-    """Everything that ``medallion status`` shows. ``last`` is the newest entry of each layer; ``runs`` newest first."""
+    """Everything that ``medallion status`` shows. ``last`` is the newest entry of each layer; ``runs`` newest first.
+
+    ``next_run``: the next fire of ``SCHEDULE``, in its time zone; it happens if the scheduler has no problems.
+    """
 
     lakehouse: str
     last: list[Entry]
@@ -88,6 +93,7 @@ class Status:
     quarantine: list[Group] = field(default_factory=list)
     storage: Storage = field(default_factory=lambda: Storage(0, 0, 0, 0))
     next_run: datetime | None = None
+    scheduler_problems: list[str] = field(default_factory=list)
 
     def document(self) -> dict[str, object]:
         """Everything as ``--json`` prints it."""
@@ -97,6 +103,7 @@ class Status:
 def gather(lakehouse: Lakehouse, settings: Settings, limit: int) -> Status:
     """Look at the ledger, the quarantine, the bucket and the schedule; ``limit`` runs, newest first."""
     tables, ledger = lakehouse.tables, Ledger(lakehouse.tables)
+    calendar, now = Calendar.of(settings.schedule, settings.tz), datetime.now(UTC)
     entries = [_entry(row) for row in recent(tables)]
     by_run: dict[str, list[Entry]] = {}
     for entry in entries:
@@ -120,13 +127,9 @@ def gather(lakehouse: Lakehouse, settings: Settings, limit: int) -> Status:
             bucket_bytes=sum(sizes.values()),
             database_bytes=int(str(tables.call("controle.tamanho_do_banco"))),
         ),
-        next_run=next_run(settings),
+        next_run=calendar.next(now).astimezone(calendar.zone),
+        scheduler_problems=health.problems(health.read(health.file_in(settings.data_dir)), now),
     )
-
-
-def next_run(settings: Settings) -> datetime | None:
-    """When the schedule fires next, in its time zone; None where nothing schedules runs."""
-    return None
 
 
 def _has(entries: list[Entry], layer: str) -> bool:

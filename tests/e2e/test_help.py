@@ -10,6 +10,7 @@ from elt.cli import medallion
 
 WITHOUT_JSON = {
     "medallion quarantine export": "its --format says what it writes",
+    "medallion schedule": "it prints no data, it works until it is stopped; LOG_FORMAT=json is for its log",
 }
 
 

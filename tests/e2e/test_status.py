@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import pyte
 import pytest
 from click.testing import CliRunner
 
+from elt import health
 from elt.cli import medallion
 from elt.cli.context import GAP, column_widths
 from tests.shops import write_shop
@@ -136,6 +138,40 @@ def test_status_gives_the_storage_used(invoke: Invoke, tmp_path: Path) -> None:
 
 def test_status_of_an_empty_lakehouse_says_what_to_run(invoke: Invoke) -> None:
     assert "no run yet: medallion run" in invoke("status")
+
+
+def test_status_gives_the_next_fire_of_the_schedule_in_its_time_zone(
+    invoke: Invoke, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SCHEDULE", "30 4 29 2 *")
+    monkeypatch.setenv("TZ", "America/Sao_Paulo")
+
+    fire = datetime.fromisoformat(status_of(invoke)["next_run"])
+
+    assert (fire.month, fire.day, fire.hour, fire.minute) == (2, 29, 4, 30)
+    assert fire.utcoffset() == timedelta(hours=-3)
+    assert fire > datetime.now(UTC)
+    assert f"next run   {fire:%Y-%m-%d} 04:30 -03" in invoke("status")
+
+
+def test_status_says_whether_a_scheduler_is_there_to_run_it(invoke: Invoke, tmp_path: Path) -> None:
+    assert status_of(invoke)["scheduler_problems"] == ["no scheduler is at work here"]
+    now = datetime.now(UTC)
+    ahead = now + timedelta(days=60)
+    view = health.View(
+        beat_at=now,
+        fire=now,
+        next_fire=ahead,
+        since=now,
+        done=True,
+        failures=0,
+        attempt_at=None,
+        working=None,
+        error="",
+    )
+    health.write(health.file_in(tmp_path / "data"), view)
+
+    assert status_of(invoke)["scheduler_problems"] == []
 
 
 def test_status_says_that_a_replay_undid_what_silver_did(invoke: Invoke, tmp_path: Path) -> None:

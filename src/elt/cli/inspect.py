@@ -88,6 +88,8 @@ def _print_status(status: Status, console: Console) -> None:
     say(f"lakehouse  {status.lakehouse}")
     if status.next_run is not None:
         say(f"next run   {status.next_run:%Y-%m-%d %H:%M %Z}")
+    for problem in status.scheduler_problems:
+        say(problem, "yellow", indent=11)
     if not status.last:
         say("\nno run yet: medallion run")
     for entry in status.last:
