@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help run test lint bench pictures lock clean
+.PHONY: help run test lint bench keys pictures lock clean
 
 help:  ## what there is to make
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -25,9 +25,14 @@ bench: .venv/dev  ## memory and speed, with the figures printed as Markdown
 pictures: .venv/dev  ## the README's terminal pictures, from the running program
 	$(BIN)/python images-readme/make_pictures.py
 
+keys: .venv/run  ## passwords and keys in .env for a Supabase of your own (docker compose --profile supabase up)
+	@$(BIN)/python docker/keys.py
+
 lock: .venv/dev  ## renew requirements*.txt from pyproject.toml
 	$(BIN)/uv pip compile --universal --generate-hashes --quiet --no-header --no-annotate --python-version 3.11 --upgrade -o requirements.txt pyproject.toml
 	$(BIN)/uv pip compile --universal --generate-hashes --quiet --no-header --no-annotate --python-version 3.11 --extra dev -c requirements.txt --upgrade -o requirements-dev.txt pyproject.toml
+	$(BIN)/python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["build-system"]["requires"], sep="\n")' \
+	  | $(BIN)/uv pip compile --universal --generate-hashes --quiet --no-header --no-annotate --python-version 3.11 --upgrade -o requirements-build.txt -
 
 clean:  ## remove the virtual environment; your ./data stays
 	rm -rf .venv

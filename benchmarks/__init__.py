@@ -1,1 +1,1 @@
-"""Speed and memory, as ratios against a floor and peers in the same run."""
+"""Memory and speed of the pipeline, against a floor and a peer in the same run. ``make bench``; figures: README.md."""

@@ -1,11 +1,16 @@
 """A real PostgreSQL for the whole test session, and a fresh migrated database for each test that asks for one."""
 
+import atexit
 import itertools
+import os
+import shutil
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psycopg
 import pytest
+from hypothesis import HealthCheck, settings
 
 from elt.lakehouse import migrations
 from elt.lakehouse.embedded import start_postgres
@@ -14,6 +19,17 @@ from elt.lakehouse.ports import Lakehouse
 from elt.lakehouse.postgres import PostgresTables
 from elt.progress import SilentReporter
 from elt.runner import Runner
+from elt.settings import Settings
+
+# A temporary folder of this session's own: two sessions of root would take each other's right to enter it away.
+_FOLDER = tempfile.mkdtemp(prefix="medallion-tests-")
+os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", _FOLDER)
+atexit.register(shutil.rmtree, _FOLDER, ignore_errors=True)
+
+# Timing never decides a test: this machine may be busy.
+settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("patient")
+pytest_plugins = ["tests.gateway.fixtures"]
 
 TEMPLATE = "migrated"
 _numbers = itertools.count(1)
@@ -27,13 +43,9 @@ def database_url(server_url: str, name: str) -> str:
 @pytest.fixture(autouse=True)
 def _no_settings_of_the_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Tests see no .env and no lakehouse of the person who runs them."""
-    for name in (
-        *("DATA_DIR", "LAKEHOUSE_DB_URL", "LAKEHOUSE_URL", "LAKEHOUSE_KEY", "BUCKET_NAME"),
-        *("SOURCE_DB_URL", "SOURCE_DB_SCHEMA", "SOURCE_FILES", "SUPABASE_URL", "SUPABASE_KEY"),
-        *("SCHEDULE", "TZ", "ALERT_WEBHOOK", "ALERT_ON_SUCCESS", "ALERT_QUARANTINE_ABOVE", "HEARTBEAT_URL"),
-        *("KEEP_ALIVE", "LOG_FORMAT", "OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"),
-    ):
-        monkeypatch.delenv(name, raising=False)
+    others = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
+    for name in (*Settings.model_fields, *others):
+        monkeypatch.delenv(name.upper(), raising=False)
     monkeypatch.chdir(tmp_path)
 
 
@@ -53,12 +65,22 @@ def server_url(tmp_path_factory: pytest.TempPathFactory) -> str:
 @pytest.fixture
 def new_database(server_url: str) -> Iterator[Callable[[], str]]:
     """Makes fresh databases with every migration applied; answers their URLs, and drops them after the test."""
+    yield from _databases(server_url, TEMPLATE)
+
+
+@pytest.fixture
+def new_empty_database(server_url: str) -> Iterator[Callable[[], str]]:
+    """The same with nothing in them."""
+    yield from _databases(server_url, "template1")
+
+
+def _databases(server_url: str, template: str) -> Iterator[Callable[[], str]]:
     made: list[str] = []
 
     def make() -> str:
         name = f"test_{next(_numbers)}"
         with psycopg.connect(server_url, autocommit=True) as connection:
-            connection.execute(f"create database {name} template {TEMPLATE}")
+            connection.execute(f"create database {name} template {template}")
         made.append(name)
         return database_url(server_url, name)
 

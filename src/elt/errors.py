@@ -9,6 +9,7 @@
     ├── Stopped                   the process was asked to end (SIGTERM) in the middle of a run
     └── LakehouseError            the lakehouse (or the source's server) answered with an error
         ├── Unreachable           no answer: network, stopped server            (transient: tried again)
+        │   └── Paused            the hosted project sleeps                     (not tried again)
         ├── Timeout               the server gave up on a long request          (the batch is halved)
         ├── TooLarge              the server refused the request's size         (the batch is halved)
         ├── Denied                key or role without the right
@@ -68,11 +69,20 @@ class Stopped(MedallionError):
 
 
 class LakehouseError(MedallionError):
-    """A server or a disk answered with an error; the message holds its words."""
+    """A server or a disk answered with an error; the message holds its words.
+
+    ``repeated``: the request had been tried before without an answer, so that its first try may have landed.
+    """
+
+    repeated = False
 
 
 class Unreachable(LakehouseError):
     """No answer: network, stopped server. Worth another try."""
+
+
+class Paused(Unreachable):
+    """The hosted project was paused for want of activity; only its owner can wake it."""
 
 
 class Timeout(LakehouseError):

@@ -38,6 +38,14 @@ class _Tables:
     tables: Tables
     may_go_on: Question
 
+    @property
+    def in_flight(self) -> int:
+        return self.tables.in_flight
+
+    @property
+    def write_rows(self) -> int:
+        return self.tables.write_rows
+
     def pages(
         self, table: str, schema: pa.Schema, *, key: str, size: int, within: Within | None = None
     ) -> Iterator[pd.DataFrame]:
@@ -86,6 +94,9 @@ class _Bucket:
     def delete(self, paths: Sequence[str]) -> None:
         self.may_go_on()
         self.bucket.delete(paths)
+
+    def close(self) -> None:
+        self.bucket.close()
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from elt.lakehouse import snapshots
 from elt.lakehouse.ports import Lakehouse, Within
 from elt.ledger import recent
 from elt.silver.clean import read_column
+from elt.sources.port import NUMBERS
 
 
 def trace_row(lakehouse: Lakehouse, table: Table, key: str) -> dict[str, object]:
@@ -57,13 +58,17 @@ def _run_at(lakehouse: Lakehouse, moment: datetime) -> dict[str, object] | None:
 
 
 def _in_bronze(lakehouse: Lakehouse, table: Table, key: str, snapshot: str) -> dict[str, object]:
-    """The object that holds the key, and the row as it stands there."""
-    stored = snapshots.read_manifest(lakehouse.bucket, snapshot).tables[table.name]
+    """The object that holds the key, and the row as it stands there; None for both if the snapshot was pruned."""
+    try:
+        stored = snapshots.read_manifest(lakehouse.bucket, snapshot).tables[table.name]
+    except Missing:
+        return {"object": None, "source_row": None}
     names = [table.source_name(name, list(stored.columns)) or name for name in (*table.column_names, BROKEN_LINE)]
+    numeric = stored.columns.get(names[0]) in NUMBERS
     for part in stored.parts:
         single = stored.model_copy(update={"parts": (part,)})
         for batch in snapshots.read_rows(lakehouse.bucket, single, names, 50_000):
-            keys, _ = read_column(table.key, batch.column(0).combine_chunks())
+            keys, _ = read_column(table.key, batch.column(0).combine_chunks(), numeric=numeric)
             for position, found in enumerate(keys.to_pylist()):
                 if found == key:
                     source_row = {name: batch.column(name)[position].as_py() for name in names[:-1]}

@@ -13,7 +13,8 @@ import pyarrow.compute as pc
 import pyarrow.csv as pcsv
 from psycopg import sql
 
-from elt.errors import Denied, Full, LakehouseError, Missing, Rejected, Timeout, Unreachable
+from elt.errors import Denied, LakehouseError, Unreachable
+from elt.sqlstates import error_of
 
 CONNECT_SECONDS = 10
 _BLOCK_BYTES = 1 << 20
@@ -25,10 +26,13 @@ def connect(url: str, *, setting: str) -> psycopg.Connection:
         return psycopg.connect(url, autocommit=True, connect_timeout=CONNECT_SECONDS, client_encoding="utf8")
     except psycopg.OperationalError as error:
         words = " ".join(str(error).split())
-        kind = Denied if "authentication failed" in words else Unreachable
-        raise kind(
-            f"cannot connect to the PostgreSQL of {setting}: {words}",
-            next_step=f"check the host, port, user and password in {setting}",
+        said = f"cannot connect to {setting}: {words}"
+        if "authentication failed" in words:
+            raise Denied(said, next_step=f"check the user and the password in {setting}") from None
+        raise Unreachable(
+            said,
+            next_step=f"check that the server of {setting} runs, and its host and port; then run the same command "
+            "again: it goes on from there",
         ) from None  # psycopg's traceback would show the URL
     except psycopg.Error as error:
         raise LakehouseError(f"{setting} is not a PostgreSQL URL: {type(error).__name__}") from None
@@ -74,12 +78,12 @@ def copy_in(cursor: psycopg.Cursor, target: sql.Composable, columns: Sequence[st
         target, sql.SQL(", ").join(map(sql.Identifier, columns))
     )
     sink = io.BytesIO()
-    pcsv.write_csv(_as_text(table.select(list(columns))), sink, pcsv.WriteOptions(include_header=False))
+    pcsv.write_csv(decimals_as_text(table.select(list(columns))), sink, pcsv.WriteOptions(include_header=False))
     with cursor.copy(statement) as copy:
         copy.write(sink.getbuffer())
 
 
-def _as_text(table: pa.Table) -> pa.Table:
+def decimals_as_text(table: pa.Table) -> pa.Table:
     """Decimals as text with two or more decimals and no idle zeros: 168.00, 5.899. Exact, as people write money."""
     for position, field in enumerate(table.schema):
         if pa.types.is_decimal(field.type):
@@ -98,21 +102,13 @@ def translated_errors(doing: str) -> Iterator[None]:
 
 
 def translate(error: psycopg.Error, doing: str) -> LakehouseError:
-    """The kind of error by SQLSTATE. Source: PostgreSQL's documentation, Appendix A."""
+    """The kind of error by SQLSTATE."""
     state = error.sqlstate or ""
     words = error.diag.message_primary or " ".join(str(error).split()) or type(error).__name__
     detail = f" ({error.diag.message_detail})" if error.diag.message_detail else ""
     text = f"{doing}: {words}{detail}"
-    if state == "57014":
-        return Timeout(text, next_step="the server's statement timeout ended the request; raise it, or run again")
-    if state == "53100":
-        return Full(text, next_step="the database has no space left: free some, then run the same command again")
-    if state[:2] == "42" and state == "42501":
-        return Denied(text, next_step="grant the role the right that is missing, or use the postgres or service role")
-    if state in ("3F000", "42P01", "42703", "42883"):
-        return Missing(text, next_step="apply the migrations: medallion init")
-    if state[:2] in ("22", "23", "44", "P0") or state == "21000":
-        return Rejected(text)
-    if state[:2] in ("08", "53", "57", "58") or (not state and isinstance(error, psycopg.OperationalError)):
+    if known := error_of(state, text):
+        return known
+    if not state and isinstance(error, psycopg.OperationalError):
         return Unreachable(text, next_step="start the database, then run the same command again: it goes on from there")
     return LakehouseError(text)

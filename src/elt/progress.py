@@ -54,7 +54,7 @@ class TerminalReporter:
         self._console = console
 
     def say(self, text: str) -> None:  # noqa: D102
-        self._console.print(text, highlight=False, markup=False)
+        self._console.print(text, highlight=False, markup=False, emoji=False)
 
     @contextmanager
     def task(self, name: str, total: int | None) -> Iterator[Task]:  # noqa: D102

@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date, datetime
-from decimal import Context, Decimal, Inexact, localcontext
+from decimal import Context, Decimal, Inexact
 from zoneinfo import ZoneInfo
 
 import pyarrow as pa
@@ -28,6 +28,7 @@ MAX_MONEY = Decimal(10) ** 12
 
 MAX_FRACTION_DIGITS = 20
 SMALLEST_MONEY = Decimal(1).scaleb(-MAX_FRACTION_DIGITS)
+_EXACT = Context(prec=MONEY_TYPE.precision, traps=[Inexact])
 MAX_KEY_LENGTH = 200
 INT4_MAX = 2**31 - 1
 MAX_AGE = 130
@@ -187,8 +188,7 @@ def read_money(raw: RawValue) -> Decimal:
     if value.copy_abs() >= MAX_MONEY:
         raise Unreadable(f"valor de R$ 1 trilhão ou mais: {quoted(raw)}")
     try:
-        with localcontext(Context(prec=MONEY_TYPE.precision, traps=[Inexact])):
-            return value.quantize(SMALLEST_MONEY).normalize()
+        return value.quantize(SMALLEST_MONEY, context=_EXACT).normalize(_EXACT)
     except Inexact:
         raise Unreadable(f"mais de {MAX_FRACTION_DIGITS} casas decimais: {quoted(raw)}") from None
 

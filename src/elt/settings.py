@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from elt.catalog import WRITE_ROWS
 from elt.errors import ConfigurationError
 
 ENDS = ("source", "lakehouse")
@@ -23,6 +24,15 @@ class Settings(BaseSettings):
     )
     lakehouse_db_url: SecretStr | None = Field(
         None, description="PostgreSQL of the lakehouse (postgresql://…): direct, by COPY."
+    )
+    lakehouse_url: str | None = Field(None, description="Supabase project of the lakehouse (https://….supabase.co).")
+    lakehouse_key: SecretStr | None = Field(None, description="Its secret key (sb_secret_…) or service_role key.")
+    bucket_name: str = Field("bronze-bucket", description="Bucket of bronze in the project's Storage.")
+    supabase_url: str | None = Field(None, description="Supabase project of the shop (https://….supabase.co).")
+    supabase_key: SecretStr | None = Field(None, description="A key of the shop's project that may read its tables.")
+    max_in_flight: int = Field(4, ge=1, le=32, description="Requests to a Supabase project at a time.")
+    write_rows: int = Field(
+        WRITE_ROWS, ge=1, le=WRITE_ROWS, description="Rows in one write request; lower it for a small project."
     )
     source_db_url: SecretStr | None = Field(None, description="PostgreSQL of the shop (postgresql://…).")
     source_db_schema: str = Field("public", description="Schema of the shop's tables in SOURCE_DB_URL.")
@@ -74,11 +84,24 @@ class Settings(BaseSettings):
         return url
 
     @model_validator(mode="after")
+    def _whole_projects(self) -> "Settings":
+        for url, key in (("lakehouse_url", "lakehouse_key"), ("supabase_url", "supabase_key")):
+            given = {name.upper(): bool(getattr(self, name)) for name in (url, key)}
+            if len(set(given.values())) == 2:
+                there, lacks = sorted(given, key=lambda name: not given[name])
+                raise ValueError(f"{there} is set, but {lacks} is not: a project needs both")
+        return self
+
+    @model_validator(mode="after")
     def _one_source(self) -> "Settings":
-        if self.source_db_url and self.source_files:
-            raise ValueError(
-                "SOURCE_DB_URL and SOURCE_FILES are both set: keep one, so that it is clear which shop is read"
-            )
+        sources = {
+            "SUPABASE_URL": self.supabase_url,
+            "SOURCE_DB_URL": self.source_db_url,
+            "SOURCE_FILES": self.source_files,
+        }
+        given = [name for name, value in sources.items() if value]
+        if len(given) > 1:
+            raise ValueError(f"{' and '.join(given)} are both set: keep one, so that it is clear which shop is read")
         return self
 
 

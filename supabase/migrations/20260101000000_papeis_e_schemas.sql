@@ -27,8 +27,11 @@ comment on schema controle is 'The pipeline''s own state: run ledger, lease, pen
 grant usage on schema silver, gold, controle to service_role;
 grant usage on schema gold to authenticated;
 
--- Which of these files this database has.
+-- Which of these files this database has. Each ends by recording itself, so that it counts however it was applied:
+-- by `medallion init`, by `supabase db push`, or pasted in the SQL editor.
 create table if not exists controle.migracoes (
   versao text primary key,
   aplicada_em timestamptz not null default now()
 );
+
+insert into controle.migracoes (versao) values ('20260101000000_papeis_e_schemas') on conflict (versao) do nothing;

@@ -118,3 +118,5 @@ grant select, insert, update, delete on all tables in schema controle to service
 -- PostgreSQL lets everybody execute a new function: take that back, then name who may.
 revoke execute on all functions in schema controle from public;
 grant execute on all functions in schema controle to service_role;
+
+insert into controle.migracoes (versao) values ('20260101000100_controle') on conflict (versao) do nothing;

@@ -8,3 +8,5 @@ begin
   end if;
 end
 $$;
+
+insert into controle.migracoes (versao) values ('20260101000200_bronze') on conflict (versao) do nothing;

@@ -33,7 +33,7 @@ create table if not exists silver.pedidos (
 create index if not exists pedidos_por_cliente on silver.pedidos (id_cliente);
 create index if not exists pedidos_por_produto on silver.pedidos (id_produto);
 
--- A project that began with data_ingestao as a naive timestamp (UTC on hosted databases) moves to timestamptz.
+-- A project that began with data_ingestao as a naive timestamp (UTC on hosted databases) that may be null moves on.
 do $$
 declare
   t text;
@@ -42,6 +42,11 @@ begin
     if exists (select from information_schema.columns where table_schema = 'silver' and table_name = t
                and column_name = 'data_ingestao' and data_type = 'timestamp without time zone') then
       execute format('alter table silver.%I alter column data_ingestao type timestamptz using data_ingestao at time zone ''UTC''', t);
+    end if;
+    if exists (select from information_schema.columns where table_schema = 'silver' and table_name = t
+               and column_name = 'data_ingestao' and is_nullable = 'YES') then
+      execute format('update silver.%I set data_ingestao = now() where data_ingestao is null', t);
+      execute format('alter table silver.%I alter column data_ingestao set not null', t);
     end if;
   end loop;
 end
@@ -98,3 +103,5 @@ alter table silver.valores_rejeitados enable row level security;
 grant select, insert, update, delete on all tables in schema silver to service_role;
 revoke execute on all functions in schema silver from public;
 grant execute on all functions in schema silver to service_role;
+
+insert into controle.migracoes (versao) values ('20260101000300_silver') on conflict (versao) do nothing;

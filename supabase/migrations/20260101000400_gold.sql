@@ -112,3 +112,5 @@ create policy leitura_autenticada on gold.analise_produtos for select to authent
 grant select on all tables in schema gold to authenticated;
 grant select, insert, update, delete on all tables in schema gold to service_role;
 revoke execute on all functions in schema gold from public;
+
+insert into controle.migracoes (versao) values ('20260101000400_gold') on conflict (versao) do nothing;

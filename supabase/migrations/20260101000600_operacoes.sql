@@ -43,9 +43,11 @@ returns boolean language sql stable set search_path = '' as $$
 $$;
 
 create or replace function controle.tamanho_do_banco()
-returns bigint language sql stable set search_path = '' as $$
+returns bigint language sql stable security definer set search_path = '' as $$
   select pg_catalog.pg_database_size(pg_catalog.current_database())
 $$;
 
 revoke execute on all functions in schema controle from public;
 grant execute on all functions in schema controle to service_role;
+
+insert into controle.migracoes (versao) values ('20260101000600_operacoes') on conflict (versao) do nothing;

@@ -1,28 +1,165 @@
 """Removing old snapshots: never what silver needs, never a part that a kept snapshot points at."""
 
+import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import pytest
+from click.testing import CliRunner
+from hypothesis import given
+from hypothesis import strategies as st
+
+from elt.cli import medallion
 from elt.lakehouse import snapshots
-from elt.lakehouse.ports import Lakehouse
+from elt.lakehouse.ports import Bucket, Lakehouse
+from elt.progress import SilentReporter
 from elt.runner import Runner
-from tests.shops import write_shop
+from tests.shops import contents, write_shop
 
 
-def three_snapshots(runner: Runner, shop: Path) -> None:
-    """Three runs over a shop in which only the orders change: the later snapshots point at the first one's parts."""
-    for quantity in ("2", "3", "4"):
-        runner.run(write_shop(shop, pedidos=[{"quantidade": quantity}]))
+def snapshots_of(runner: Runner, lakehouse: Lakehouse, shop: Path, looks: int = 3) -> list[str]:
+    """Runs over a shop in which only the orders change: the later snapshots point at the first one's other parts."""
+    for quantity in range(1, looks + 1):
+        runner.run(write_shop(shop, pedidos=[{"quantidade": str(quantity)}]))
+    return snapshots.committed(lakehouse.bucket)
 
 
-def test_sweep_keeps_parts_that_a_committed_snapshot_points_at(
+def assert_whole(bucket: Bucket) -> None:
+    """Every committed snapshot has every part, as its manifest says."""
+    for snapshot in snapshots.committed(bucket):
+        snapshots.check_parts(bucket, snapshots.read_manifest(bucket, snapshot), SilentReporter())
+
+
+def test_prune_keeps_the_newest_snapshots_whole(runner: Runner, lakehouse: Lakehouse, tmp_path: Path) -> None:
+    known = snapshots_of(runner, lakehouse, tmp_path / "shop")
+
+    pruned = runner.prune(1)
+
+    assert (pruned.removed, pruned.kept) == (known[:2], known[2:])
+    assert snapshots.committed(lakehouse.bucket) == known[2:]
+    assert_whole(lakehouse.bucket)
+    assert snapshots.leftovers(lakehouse.bucket) == []
+    assert {path.split("/")[-2] for path in pruned.objects if path.endswith(".parquet")} == {"pedidos"}
+
+
+def test_prune_removes_shared_parts_with_the_last_snapshot_that_points_at_them(
     runner: Runner, lakehouse: Lakehouse, tmp_path: Path
 ) -> None:
-    three_snapshots(runner, tmp_path / "shop")
-    oldest, *_, newest = snapshots.committed(lakehouse.bucket)
-    lakehouse.bucket.delete([f"{oldest}/{snapshots.MANIFEST}"])  # what a prune that was killed leaves
+    known = snapshots_of(runner, lakehouse, tmp_path / "shop")
+    runner.prune(1)
+    runner.run(
+        write_shop(
+            tmp_path / "shop",
+            clientes=[{"nome": "Bia"}],
+            produtos=[{"estoque": "0"}],
+            pedidos=[{"quantidade": "9"}],
+        )
+    )
+
+    runner.prune(1)
+
+    assert lakehouse.bucket.list(known[0]) == []
+    assert_whole(lakehouse.bucket)
+
+
+def test_prune_keeps_what_silver_has_not_applied(runner: Runner, lakehouse: Lakehouse, tmp_path: Path) -> None:
+    for quantity in ("1", "2", "3"):
+        runner.bronze(write_shop(tmp_path / "shop", pedidos=[{"quantidade": quantity}]))
+
+    assert runner.prune(1).removed == []
+    runner.silver()
+    assert len(runner.prune(1).removed) == 2
+
+
+def test_prune_keeps_the_snapshot_that_silver_applied_last(
+    runner: Runner, lakehouse: Lakehouse, tmp_path: Path
+) -> None:
+    known = snapshots_of(runner, lakehouse, tmp_path / "shop", looks=4)
+    runner.replay(known[1])
+
+    assert runner.prune(1).removed == known[:1]
+
+    again = runner.run(write_shop(tmp_path / "shop", pedidos=[{"quantidade": "4"}]))
+    assert [int(result.key) for result in again] == [246, 468, 680]
+
+
+def test_a_run_after_prune_finds_only_what_changed(runner: Runner, lakehouse: Lakehouse, tmp_path: Path) -> None:
+    snapshots_of(runner, lakehouse, tmp_path / "shop")
+    runner.prune(1)
+    before = contents(lakehouse)
+
+    assert [int(r.key) for r in runner.run(write_shop(tmp_path / "shop", pedidos=[{"quantidade": "3"}]))] == [135]
+    _, silver, _ = runner.run(write_shop(tmp_path / "shop", pedidos=[{"quantidade": "3"}, {"id_pedido": "101"}]))
+    assert (silver.counts.written, silver.counts.unchanged) == (1, 3)
+    assert contents(lakehouse)["silver.clientes"] == before["silver.clientes"]
+
+
+def test_a_prune_that_died_leaves_only_what_sweep_removes(runner: Runner, lakehouse: Lakehouse, tmp_path: Path) -> None:
+    oldest, *_, newest = snapshots_of(runner, lakehouse, tmp_path / "shop")
+    lakehouse.bucket.delete([f"{oldest}/{snapshots.MANIFEST}"])  # the first thing that a prune does
 
     removed = runner.sweep()
 
-    assert [path.split("/")[-2] for path in removed] == ["pedidos"]
-    for part in snapshots.parts_of(snapshots.read_manifest(lakehouse.bucket, newest)):
-        snapshots.checked(lakehouse.bucket, part)
+    assert [path.split("/")[-2] for path in removed] == ["pedidos"], "the other parts belong to later snapshots too"
+    assert_whole(lakehouse.bucket)
+    assert newest in snapshots.committed(lakehouse.bucket)
+
+
+@given(
+    known=st.lists(st.integers(0, 99), unique=True).map(lambda numbers: [f"{n:02d}" for n in sorted(numbers)]),
+    keep=st.integers(1, 10),
+    applied=st.none() | st.integers(0, 99).map(lambda number: f"{number:02d}"),
+)
+def test_what_is_prunable_is_old_and_applied(known: list[str], keep: int, applied: str | None) -> None:
+    removed = snapshots.prunable(known, keep, applied)
+
+    assert removed == known[: len(removed)]
+    assert len(known) - len(removed) >= min(keep, len(known))
+    assert all(applied is not None and snapshot < applied for snapshot in removed)
+
+
+@pytest.fixture
+def command(
+    new_database: Callable[[], str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., dict[str, Any]]:
+    """Runs ``medallion ... --json`` over a lakehouse that has looked three times at a shop."""
+    monkeypatch.setenv("LAKEHOUSE_DB_URL", new_database())
+    monkeypatch.setenv("SOURCE_FILES", str(tmp_path / "shop"))
+
+    def invoke(*arguments: str) -> dict[str, Any]:
+        answer = CliRunner().invoke(medallion, [*arguments, "--json"], catch_exceptions=False)
+        assert answer.exit_code == 0, answer.output
+        found: dict[str, Any] = json.loads(answer.stdout)
+        return found
+
+    for quantity in ("1", "2", "3"):
+        write_shop(tmp_path / "shop", pedidos=[{"quantidade": quantity}])
+        invoke("run")
+    return invoke
+
+
+def test_a_dry_run_says_exactly_what_a_prune_then_does(command: Callable[..., dict[str, Any]]) -> None:
+    before = command("snapshots")
+
+    plan = command("prune", "--keep", "2", "--dry-run")
+    assert command("snapshots") == before
+    done = command("prune", "--keep", "2")
+
+    assert plan.pop("dry_run") is True
+    assert done.pop("dry_run") is False
+    assert plan == done
+    assert len(done["removed"]) == 1
+    assert done["bytes"] > 0
+    assert [one["snapshot"] for one in command("snapshots")["snapshots"]] == done["kept"]
+
+
+def test_trace_of_a_row_whose_snapshot_was_pruned_still_names_the_run(command: Callable[..., dict[str, Any]]) -> None:
+    before = command("trace", "clientes", "1")
+    command("prune", "--keep", "1")
+
+    after = command("trace", "clientes", "1")
+
+    assert after["run"] == before["run"]
+    assert after["snapshot"] == before["snapshot"]
+    assert (after["object"], after["source_row"]) == (None, None)

@@ -175,7 +175,7 @@ def test_export_writes_the_same_as_json(invoke: Invoke) -> None:
 
 
 def test_an_export_of_nothing_is_a_whole_file(invoke: Invoke, tmp_path: Path) -> None:
-    write_shop(tmp_path / "shop")
+    write_shop(tmp_path / "shop", clientes=[{"id_cliente": key} for key in "123"])
     invoke("run")
 
     assert invoke("quarantine", "export").startswith("tipo,tabela,chave,")

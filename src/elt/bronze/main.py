@@ -3,12 +3,16 @@
 By hand: ``python src/elt/bronze/main.py``, ``python -m elt.bronze`` or ``medallion bronze``.
 """
 
+import errno
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
 from elt.bronze.extract import Extracted, check_columns, extract_table
 from elt.catalog import TABLES, Table
+from elt.errors import Full
 from elt.keys import StatusKey
 from elt.lakehouse import snapshots
 from elt.lakehouse.ports import Bucket, Lakehouse
@@ -26,7 +30,7 @@ def run(
     Nothing goes into the bucket before every table is read and counted. The key is 246 as long as silver or gold have
     something to do, even if an earlier run wrote the snapshot and died.
     """
-    with ledger.execution("bronze") as execution, tempfile.TemporaryDirectory(prefix="medallion-") as folder:
+    with ledger.execution("bronze") as execution, _temporary_folder() as folder:
         known = snapshots.committed(lakehouse.bucket)
         last = snapshots.read_manifest(lakehouse.bucket, known[-1]) if known else None
         with source.open() as extract:
@@ -36,7 +40,7 @@ def run(
             extracted = {}
             for table in tables:
                 with reporter.task(f"bronze {table.name}", extract.count(table.name)) as task:
-                    extracted[table.name] = extract_table(extract, table, Path(folder), task)
+                    extracted[table.name] = extract_table(extract, table, folder, task)
         changed = [name for name, found in extracted.items() if not _same(found, last, name)]
         counts = Counts()
         for name, found in extracted.items():
@@ -55,6 +59,22 @@ def run(
         result = LayerResult("bronze", key, counts.check("bronze"), snapshot, details)
         execution.close(result)
         return result
+
+
+@contextmanager
+def _temporary_folder() -> Iterator[Path]:
+    """A folder for the parts until they are stored. ``Full`` if its disk is."""
+    try:
+        with tempfile.TemporaryDirectory(prefix="medallion-") as folder:
+            yield Path(folder)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise
+        raise Full(
+            f"no space left for temporary files in {tempfile.gettempdir()}: {error}",
+            kept="nothing was written",
+            next_step="free some space there, or set TMPDIR to a folder of a larger disk; then run again",
+        ) from error
 
 
 def _same(found: Extracted, last: Manifest | None, name: str) -> bool:

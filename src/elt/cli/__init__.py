@@ -77,7 +77,7 @@ def _show_error(error: MedallionError, *, as_json: bool) -> None:
         if isinstance(log := reporter(), JsonReporter):
             log.say(error.what)
             return
-    console = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
+    console = Console(stderr=True, highlight=False, markup=False, emoji=False, soft_wrap=True)
     console.print(f"error: {error.what}", style="bold red")
     console.print(f" kept: {kept}")
     if error.next_step:

@@ -118,3 +118,8 @@ def one_line(value: object) -> str:
 def short_time(moment: object) -> str:
     """A moment as the database prints it, to the minute; ``-`` for none."""
     return "-" if moment is None else str(moment).replace("T", " ")[:16]
+
+
+def counted(number: int, noun: str) -> str:
+    """A number with its noun: ``1 snapshot``, ``2,000 snapshots``."""
+    return f"{number:,} {noun}" + ("" if number == 1 else "s")

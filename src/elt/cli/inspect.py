@@ -1,14 +1,23 @@
 """Commands that only look: the run ledger, the tables, and where a row came from."""
 
+import json
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+
 import click
 import pyarrow as pa
+from rich.console import Console
+from rich.filesize import decimal
+from rich.padding import Padding
+from rich.text import Text
 
 from elt.catalog import ANALISE_CLIENTES_PEDIDOS, ANALISE_PRODUTOS, REJEITADOS, TABLES, VALORES_REJEITADOS
-from elt.cli.context import json_option, opened, print_json, print_table
-from elt.keys import StatusKey
-from elt.ledger import Ledger, recent
+from elt.cli.context import counted, json_option, one_line, opened, print_json, print_table
 from elt.lineage import trace_row
 from elt.progress import SilentReporter
+from elt.status import Run, Status, gather
 
 _STAMPED = pa.field("data_ingestao", pa.string())
 SHOWN: dict[str, tuple[str, pa.Schema, str]] = {
@@ -19,41 +28,112 @@ SHOWN: dict[str, tuple[str, pa.Schema, str]] = {
 }
 """What ``show`` can show: the table, its columns, its key."""
 
+SHOWN_REASONS = 8
+"""Reasons of quarantine in ``status``; ``medallion quarantine list`` has them all."""
+
 
 @click.command()
-@click.option("--limit", type=click.IntRange(1), default=10, show_default=True, help="How many runs, newest first.")
+@click.option("--limit", type=click.IntRange(1), default=5, show_default=True, help="How many runs, newest first.")
+@click.option(
+    "--watch",
+    is_flag=False,
+    flag_value="5",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="[SECONDS]",
+    help="Show it again every so many seconds (5 if not given) until Ctrl-C.",
+)
 @json_option
-def status(limit: int, as_json: bool) -> None:
-    """What the last runs did, what is pending, and what is in quarantine."""
-    with opened(SilentReporter(), with_source=False) as (_, lakehouse):
-        rows = recent(lakehouse.tables, limit)
-        pending = Ledger(lakehouse.tables).gold_pending()
-        quarantine = {name: lakehouse.tables.count(SHOWN[name][0]) for name in ("rejeitados", "valores_rejeitados")}
-        if as_json:
-            print_json({"runs": rows, "gold_pending": pending, "quarantine": quarantine})
-            return
-        words = [(name, "left") for name in ("started", "layer", "key", "meaning")]
-        numbers = [(name, "right") for name in ("read", "written", "unchanged", "repeated", "quarantined")]
-        print_table([*words, *numbers], [_line(row) for row in rows])
-        click.echo(f"{lakehouse.description}")
-        click.echo(f"waiting for gold: {pending:,} customers and products")
-        click.echo(
-            f"in quarantine: {quarantine['rejeitados']:,} rows; "
-            f"{quarantine['valores_rejeitados']:,} single values became NULL"
-        )
+def status(limit: int, watch: float | None, as_json: bool) -> None:
+    """What the last runs did, what is pending and in quarantine, the space used, and when the next run is.
+
+    With --watch and --json: one document a line.
+    """
+    console = Console(highlight=False)
+    with opened(SilentReporter(), with_source=False) as (settings, lakehouse), _until_interrupted(watch is not None):
+        while True:
+            found = gather(lakehouse, settings, limit)
+            if as_json and watch:
+                click.echo(json.dumps(found.document(), ensure_ascii=False, default=str))
+            elif as_json:
+                print_json(found.document())
+            else:
+                if watch:
+                    console.clear()  # nothing where it is no terminal
+                _print_status(found, console)
+            if not watch:
+                return
+            time.sleep(watch)
 
 
-def _line(row: dict[str, object]) -> tuple[object, ...]:
-    """One run as the table shows it: a failure with its error, a killed run as what it is."""
-    if row["erro"]:
-        meaning = f"failed: {row['erro']}"
-    elif row["chave"] is None:
-        meaning = "not finished: running, or killed"
-    else:
-        meaning = StatusKey(int(str(row["chave"]))).meaning
-    names = ("linhas_lidas", "linhas_gravadas", "linhas_inalteradas", "linhas_repetidas", "linhas_em_quarentena")
-    key = None if row["chave"] is None else str(row["chave"])
-    return (str(row["iniciada_em"])[:19], row["camada"], key, meaning, *(row[name] for name in names))
+@contextmanager
+def _until_interrupted(expected: bool) -> Iterator[None]:
+    """Where Ctrl-C is how a person ends the command, it is no error."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        if not expected:
+            raise
+
+
+def _print_status(status: Status, console: Console) -> None:
+    """The status for a person: short lines that fit 80 columns, whole ones in a pipe."""
+
+    def say(text: str, style: str = "", indent: int = 0) -> None:
+        line = Text(text, style=style)
+        if console.is_terminal:
+            console.print(Padding(line, (0, 0, 0, indent), expand=False))
+        else:
+            console.print(" " * indent, line, sep="", soft_wrap=True)
+
+    say(f"lakehouse  {status.lakehouse}")
+    if status.next_run is not None:
+        say(f"next run   {status.next_run:%Y-%m-%d %H:%M %Z}")
+    if not status.last:
+        say("\nno run yet: medallion run")
+    for entry in status.last:
+        key = "---" if entry.key is None else str(entry.key)
+        say(f"\n{entry.layer:<9}  {key}  {entry.words}", "bold red" if entry.error else "bold")
+        if entry.undone:
+            say("a replay has emptied silver since", indent=11)
+        took = "" if entry.seconds is None else f", {entry.seconds:.1f} s"
+        rows = ", ".join(f"{count:,} {name}" for name, count in entry.rows.items() if count or name == "read")
+        say(f"{_utc(entry.started)} UTC{took}" + (f": {rows}" if rows else ""), indent=11)
+    if status.runs:
+        click.echo()
+        numbers = [(name, "right") for name in ("keys", "read", "written", "quarantined")]
+        print_table([("run (UTC)", "left"), *numbers, ("how it ended", "left")], [_line(run) for run in status.runs])
+    say("\npending", "bold")
+    say(f"  snapshots that wait for silver: {status.waiting_for_silver:,}")
+    say(f"  customers and products that wait for gold: {status.waiting_for_gold:,}")
+    say("quarantine", "bold")
+    refused, nulled = status.rows_in_quarantine, status.values_in_quarantine
+    say(f"  rows refused: {refused:,}; single values that became NULL: {nulled:,}")
+    for group in status.quarantine[:SHOWN_REASONS]:
+        say(f"  {group.count:>9,}  {group.table}  {one_line(group.reason)}")
+    if len(status.quarantine) > SHOWN_REASONS:
+        say(f"  {len(status.quarantine) - SHOWN_REASONS} more reasons: medallion quarantine list")
+    say("storage", "bold")
+    used = status.storage
+    objects, kept = counted(used.objects, "object"), counted(used.snapshots, "snapshot")
+    say(f"  bronze    {decimal(used.bucket_bytes)} ({objects}, {kept})")
+    say(f"  database  {decimal(used.database_bytes)}")
+
+
+def _line(run: Run) -> tuple[object, ...]:
+    """One run as the table shows it."""
+    keys = " ".join("---" if entry.key is None else str(entry.key) for entry in run.entries)
+    return (
+        _utc(run.started),
+        keys,
+        run.rows("bronze", "read"),
+        run.rows("silver", "written"),
+        run.rows("silver", "quarantined"),
+        run.words,
+    )
+
+
+def _utc(moment: datetime) -> str:
+    return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M}"
 
 
 @click.command()
@@ -70,9 +150,10 @@ def show(table: str, limit: int, as_json: bool) -> None:
     if as_json:
         print_json({"table": name, "rows": total, "shown": rows})
         return
-    columns = [(field.name, "right" if pa.types.is_integer(field.type) else "left") for field in schema]
-    shown = [[_plain(value) for value in row.values()] for row in rows]
-    print_table(columns, shown, f"{name}: {total:,} rows")
+    fields = [field for field in schema if field.name != "id" or "tabela" not in schema.names]  # a hash says nothing
+    columns = [(field.name, "left" if pa.types.is_string(field.type) else "right") for field in fields]
+    shown = [[_plain(row[field.name]) for field in fields] for row in rows]
+    print_table(columns, shown, f"{name}: {counted(total, 'row')}")
 
 
 def _plain(value: object) -> object:
@@ -96,4 +177,6 @@ def trace(table: str, key: str, as_json: bool) -> None:
         print_json(found)
         return
     for name, value in found.items():
-        click.echo(f"{name:>12}  {value}")
+        click.echo(f"{name:>12}  {'-' if value is None else one_line(value)}")
+    if found.get("object") is None:
+        click.echo("the snapshot it came from is no longer in bronze")

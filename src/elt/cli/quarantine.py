@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import shlex
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -49,7 +50,8 @@ def list_(as_json: bool) -> None:
             print_table(columns, [(group.table, group.count, group.reason, group.example_key) for group in found])
             click.echo()
     if groups:
-        click.echo(f"one of them: medallion quarantine show {groups[0].table} {groups[0].example_key or ''}".rstrip())
+        key = "" if groups[0].example_key is None else f" {shlex.quote(groups[0].example_key)}"
+        click.echo(f"one of them: medallion quarantine show {groups[0].table}{key}")
 
 
 @quarantine.command()

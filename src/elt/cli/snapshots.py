@@ -4,8 +4,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import click
+from rich.filesize import decimal
 
-from elt.cli.context import json_option, opened, print_json, print_table, reporter
+from elt.cli.context import counted, json_option, opened, print_json, print_table, reporter
 from elt.cli.layers import document, print_results
 from elt.lakehouse import snapshots as bronze
 from elt.lakehouse.folder import FolderBucket
@@ -20,7 +21,7 @@ _dry_run = click.option("--dry-run", is_flag=True, help="Only say what would be 
 @click.command()
 @json_option
 def snapshots(as_json: bool) -> None:
-    """The snapshots in bronze, oldest first: rows of each table, bytes, and whether silver has applied them."""
+    """The snapshots in bronze, oldest first: their rows, the bytes each added, and whether silver has applied it."""
     with opened(SilentReporter(), with_source=False) as (_, lakehouse):
         applied = Ledger(lakehouse.tables).last_applied()
         manifests = [bronze.read_manifest(lakehouse.bucket, name) for name in bronze.committed(lakehouse.bucket)]
@@ -31,7 +32,7 @@ def snapshots(as_json: bool) -> None:
             new_bytes=sum(
                 part.bytes for part in bronze.parts_of(manifest) if part.path.startswith(f"{manifest.snapshot}/")
             ),
-            state="applied" if applied is not None and manifest.snapshot <= applied else "waits for silver",
+            state="applied" if applied is not None and manifest.snapshot <= applied else "waiting",
             run=manifest.run,
         )
         for manifest in manifests
@@ -40,9 +41,13 @@ def snapshots(as_json: bool) -> None:
         print_json({"snapshots": [vars(listed) for listed in found], "last_applied": applied})
         return
     tables = list(dict.fromkeys(table for listed in found for table in listed.rows))
-    columns = [("snapshot", "right"), *((name, "right") for name in (*tables, "new bytes")), ("state", "left")]
+    columns = [("snapshot", "left"), *((name, "right") for name in (*tables, "new bytes")), ("state", "left")]
     print_table(
-        columns, [(one.snapshot, *(one.rows.get(name) for name in tables), one.new_bytes, one.state) for one in found]
+        columns,
+        [
+            (one.snapshot.rsplit("/", 1)[-1], *(one.rows.get(name) for name in tables), one.new_bytes, one.state)
+            for one in found
+        ],
     )
 
 
@@ -115,8 +120,8 @@ def _show_plan(plan: Plan) -> None:
 
 def _say_what_waits(plan: Plan) -> None:
     if plan.waiting_after:
-        count = len(plan.waiting_after)
-        click.echo(f"the next `medallion run` or `medallion silver` applies the {count} snapshots after it")
+        after = counted(len(plan.waiting_after), "snapshot")
+        click.echo(f"the next `medallion run` or `medallion silver` applies what came after it: {after}")
     else:
         click.echo("it is the newest snapshot: nothing waits after it")
 
@@ -141,8 +146,8 @@ def prune(keep: int, dry_run: bool, as_json: bool) -> None:
         click.echo(f"{'would remove' if dry_run else 'removed'}  {name}")
     done = "would be removed" if dry_run else "removed"
     click.echo(
-        f"{len(pruned.removed)} snapshots {done} ({len(pruned.objects)} objects, {pruned.bytes:,} bytes); "
-        f"{len(pruned.kept)} kept"
+        f"{counted(len(pruned.removed), 'snapshot')} {done} ({counted(len(pruned.objects), 'object')}, "
+        f"{decimal(pruned.bytes)}); {len(pruned.kept)} kept"
     )
 
 
@@ -181,4 +186,4 @@ def _show_copied(copied: list[str], where: str, *, as_json: bool) -> None:
         return
     for name in copied:
         click.echo(f"copied  {name}")
-    click.echo(f"{len(copied)} snapshots copied {where}")
+    click.echo(f"{counted(len(copied), 'snapshot')} copied {where}")

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from elt.catalog import ANALISE_CLIENTES_PEDIDOS, PEDIDOS
 
@@ -63,4 +64,7 @@ def finish(summary: pd.DataFrame, clientes: pd.DataFrame, produtos: pd.DataFrame
 def _listed(bought: pd.DataFrame, column: str) -> pd.Series:
     """For each customer, the distinct values of the column, sorted by code point and joined by ``, ``."""
     distinct = bought[["id_cliente", column]].dropna().drop_duplicates().sort_values(column)
-    return distinct.groupby("id_cliente")[column].agg(", ".join).astype(pd.ArrowDtype(pa.string()))
+    table = pa.Table.from_pandas(distinct, preserve_index=False)
+    lists = table.group_by("id_cliente", use_threads=False).aggregate([(column, "list")])  # one thread keeps the order
+    joined = pc.binary_join(lists[f"{column}_list"].combine_chunks(), ", ")
+    return pd.Series(joined, index=lists["id_cliente"].to_pylist(), dtype=pd.ArrowDtype(pa.string()))

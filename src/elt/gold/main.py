@@ -13,6 +13,7 @@ from elt.catalog import CLIENTES, PRODUTOS, Analysis, Table
 from elt.frames import empty_frame
 from elt.gold import analise_clientes_pedidos, analise_produtos
 from elt.keys import StatusKey
+from elt.lakehouse.batches import upsert_all
 from elt.lakehouse.ports import Lakehouse, Tables, Within
 from elt.ledger import Counts, LayerResult, Ledger
 from elt.progress import Reporter
@@ -77,7 +78,7 @@ def _recompute(transform: Transform, tables: Tables, reporter: Reporter) -> Coun
             keys = page["chave"].to_list()
             tables.call("controle.reservar", p_analise=analysis.name, p_chaves=keys)
             rows = _compute(transform, tables, keys)
-            written = tables.upsert(analysis.gold, rows, key=analysis.key)
+            written = upsert_all(tables, analysis.gold, rows, key=analysis.key)
             without_orders = sorted(set(keys).difference(rows[analysis.key]))
             removed = tables.delete(analysis.gold, Within(analysis.key, without_orders)) if without_orders else 0
             tables.call("controle.concluir", p_analise=analysis.name, p_chaves=keys)

@@ -4,7 +4,7 @@ import errno
 import os
 import uuid
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from elt.errors import Denied, Full, LakehouseError, Missing, Rejected
@@ -41,7 +41,11 @@ class FolderBucket:
         return sorted(path for file in found if (path := file.relative_to(self.root).as_posix()).startswith(prefix))
 
     def sizes(self, prefix: str = "") -> dict[str, int]:  # noqa: D102
-        return {path: (self.root / path).stat().st_size for path in self.list(prefix)}
+        found = {}
+        for path in self.list(prefix):
+            with suppress(FileNotFoundError):  # deleted since it was listed
+                found[path] = (self.root / path).stat().st_size
+        return found
 
     def delete(self, paths: Sequence[str]) -> None:  # noqa: D102
         for path in paths:
@@ -51,6 +55,9 @@ class FolderBucket:
             while folder != self.root and folder.is_dir() and not any(folder.iterdir()):
                 folder.rmdir()
                 folder = folder.parent
+
+    def close(self) -> None:
+        """Nothing is open."""
 
 
 @contextmanager

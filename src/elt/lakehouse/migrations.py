@@ -13,6 +13,11 @@ FOLDER = _INSTALLED if _INSTALLED.is_dir() else _CHECKOUT
 """The migrations: beside this module in an installed wheel, under ``supabase/`` in a checkout."""
 
 
+def names(folder: Path = FOLDER) -> list[str]:
+    """The names of all migrations, in order."""
+    return [_version(file) for file in _files(folder)]
+
+
 def pending(url: str, *, setting: str, folder: Path = FOLDER) -> list[Path]:
     """The migration files, in order, that the database has not recorded as applied."""
     with connect(url, setting=setting) as connection, translated_errors("reading the applied migrations"):
@@ -21,7 +26,7 @@ def pending(url: str, *, setting: str, folder: Path = FOLDER) -> list[Path]:
 
 
 def apply(url: str, *, setting: str, folder: Path = FOLDER) -> list[str]:
-    """Apply what is pending, each file in one transaction with its record; answers the names applied.
+    """Apply what is pending, each file in one transaction, with its record; answers the names applied.
 
     Safe when two programs do it at once: an advisory lock lets one through at a time.
     """
@@ -35,8 +40,12 @@ def apply(url: str, *, setting: str, folder: Path = FOLDER) -> list[str]:
                 continue
             with translated_errors(f"applying the migration {file.name}"), connection.transaction():
                 connection.execute(file.read_bytes())
-                connection.execute("insert into controle.migracoes (versao) values (%s)", (_version(file),))
+                connection.execute(
+                    "insert into controle.migracoes (versao) values (%s) on conflict do nothing", (_version(file),)
+                )
             done.append(_version(file))
+        if done:  # an API in front of the database has to look again; nobody else listens
+            connection.execute("notify pgrst, 'reload schema'")
     return done
 
 

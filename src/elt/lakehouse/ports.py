@@ -33,13 +33,26 @@ class Written:
 
 
 class Tables(Protocol):
-    """Tables of the schemas ``silver``, ``gold`` and ``controle``, named with their schema: ``silver.pedidos``."""
+    """Tables of the schemas ``silver``, ``gold`` and ``controle``, named with their schema: ``silver.pedidos``.
+
+    ``in_flight``: how many requests it takes at a time, from as many threads. ``write_rows``: the rows of one request,
+    at most ``catalog.WRITE_ROWS``.
+    """
+
+    @property
+    def in_flight(self) -> int:
+        """How many requests at a time."""
+
+    @property
+    def write_rows(self) -> int:
+        """Rows in one request, at most."""
 
     def pages(
         self, table: str, schema: pa.Schema, *, key: str, size: int, within: Within | None = None
     ) -> Iterator[pd.DataFrame]:
-        """The rows in the order of ``key`` (unique among them), at most ``size`` in memory at a time.
+        """The rows, at most ``size`` in memory at a time, in the order of ``key`` (unique among them).
 
+        With a filter of many values the order may be any.
         The frames have the columns of ``schema``, as pandas ``ArrowDtype``. A row that changes while it is read comes
         once, in its old or its new state.
         """
@@ -48,7 +61,7 @@ class Tables(Protocol):
         """Write the rows in one transaction: new keys are inserted, known keys updated where a column differs.
 
         Columns of the table that ``rows`` lacks keep their value, or take their default. At most
-        ``catalog.WRITE_ROWS`` rows; no key twice.
+        ``write_rows`` rows; no key twice.
         """
 
     def delete(self, table: str, within: Within) -> int:
@@ -82,6 +95,9 @@ class Bucket(Protocol):
     def delete(self, paths: Sequence[str]) -> None:
         """Delete the objects; one that is gone already is no error."""
 
+    def close(self) -> None:
+        """Give back the connection."""
+
 
 @dataclass(frozen=True)
 class Lakehouse:
@@ -94,3 +110,4 @@ class Lakehouse:
     def close(self) -> None:
         """Give back what is open."""
         self.tables.close()
+        self.bucket.close()

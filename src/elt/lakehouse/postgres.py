@@ -14,6 +14,7 @@ import pyarrow as pa
 from psycopg import sql
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
+from elt.catalog import WRITE_ROWS
 from elt.errors import Unreachable
 from elt.frames import to_frame
 from elt.lakehouse.ports import Within, Written
@@ -30,6 +31,9 @@ class PostgresTables:
 
     A thread that renews the lease must not wait for one that is in the middle of a long statement.
     """
+
+    in_flight = 1
+    write_rows = WRITE_ROWS
 
     def __init__(self, url: str, *, setting: str = "LAKEHOUSE_DB_URL", wait_seconds: float = 1.0) -> None:
         self._url = url

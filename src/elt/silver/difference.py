@@ -1,10 +1,11 @@
 """Which rows of a snapshot silver has to work on, found without holding a table in memory.
 
-Rows are compared by fingerprints: 24 bytes a row of the new snapshot and 16 a row of the one before, whatever the order
-of either. The fingerprint of a row covers its whole text, so rows count as unchanged only if all of it is.
+Rows are compared by fingerprints, whatever the order of either snapshot: 24 bytes a row of the new one stay in memory,
+and of the one before nothing. The fingerprint of a row covers its whole text, so rows count as unchanged only if all of
+it is.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -88,37 +89,41 @@ def _one_text(columns: Sequence[pa.Array]) -> pa.Array:
     return pc.binary_join_element_wise(*lengths, *texts, "\x1f")
 
 
-def decide(new: Index, before: Index, retry: Hashes) -> tuple[npt.NDArray[np.uint8], int]:
+def decide(new: Index, before: Iterable[Index], retry: Hashes) -> tuple[npt.NDArray[np.uint8], int]:
     """One ``Decision`` for each row of ``new``, and how many keys of ``before`` are gone (blank ones do not count).
 
-    ``retry``: fingerprints of keys to work on even if their row is as it was, because quarantine holds something of
-    theirs that may have healed; every key that stood in conflict in ``before`` is among them. Rows with a blank key are
-    always worked on. Rows that repeat a key with the same content are ``REPEATED`` but for the first; with different
-    contents, each distinct one is a ``CONFLICT``.
+    ``before`` comes in pieces, and is not kept. ``retry``: fingerprints, sorted, of keys to work on even if their row
+    is as it was, because quarantine holds something of theirs that may have healed; every key that stood in conflict in
+    ``before`` is among them. Rows with a blank key are always worked on. Rows that repeat a key with the same content
+    are ``REPEATED`` but for the first; with different contents, each distinct one is a ``CONFLICT``.
     """
     size = len(new.key)
     decisions = np.zeros(size, np.uint8)
     order = np.argsort(new.key, kind="stable")
     in_order = new.key[order]
     twin = np.zeros(size, bool)
-    if size:
-        twin[1:] = in_order[1:] == in_order[:-1]
+    twin[1:] = in_order[1:] == in_order[:-1]
     if twin.any():
         _mark_repeats(new, decisions, order, twin)
-    named = before.key != before.row
-    if named.any():
-        keys, rows = before.key[named], before.row[named]
-        by_key = np.argsort(keys, kind="stable")
-        keys, rows = keys[by_key], rows[by_key]
-        found = np.minimum(np.searchsorted(keys, new.key), len(keys) - 1)
-        same = (keys[found] == new.key) & (rows[found] == new.row)
-        same &= ~np.isin(new.key, retry) & (new.key != new.row)
-        decisions[same & (decisions == Decision.PROCESS)] = Decision.UNCHANGED
-        distinct = keys[np.insert(keys[1:] != keys[:-1], 0, True)]
-        place = np.searchsorted(in_order, distinct)
-        gone = int((in_order[np.minimum(place, size - 1)] != distinct).sum()) if size else len(distinct)
-        return decisions, gone
-    return decisions, 0
+    gone = [np.empty(0, np.uint64)]
+    for piece in before:
+        named = piece.key != piece.row
+        keys, rows = piece.key[named], piece.row[named]
+        there = _among(in_order, keys)
+        gone.append(keys[~there])
+        # The first of a key's rows: the one that _mark_repeats leaves to be worked on.
+        places = order[np.searchsorted(in_order, keys[there])]
+        same = places[(new.row[places] == rows[there]) & (decisions[places] == Decision.PROCESS)]
+        decisions[same[~_among(retry, new.key[same])]] = Decision.UNCHANGED
+    return decisions, len(np.unique(np.concatenate(gone)))
+
+
+def _among(known: Hashes, keys: Hashes) -> npt.NDArray[np.bool_]:
+    """Which of the keys are among the known ones, which are sorted."""
+    if not len(known):
+        return np.zeros(len(keys), bool)
+    found: npt.NDArray[np.bool_] = known[np.minimum(np.searchsorted(known, keys), len(known) - 1)] == keys
+    return found
 
 
 def _mark_repeats(

@@ -14,7 +14,7 @@ from elt.errors import SnapshotError
 from elt.frames import to_frame
 from elt.keys import StatusKey
 from elt.lakehouse import snapshots
-from elt.lakehouse.batches import upsert_in_batches
+from elt.lakehouse.batches import upsert_all, upsert_in_batches
 from elt.lakehouse.ports import Bucket, Lakehouse, Tables, Within
 from elt.lakehouse.snapshots import Manifest, TableSnapshot
 from elt.ledger import Counts, LayerResult, Ledger
@@ -134,15 +134,15 @@ class _Application:
 
     def run(self) -> tuple[Counts, int]:
         """Apply the table; answers its counts and how many keys are gone from the source."""
-        new = self._index(self.new)
+        new = Index.joined(list(self._indexes(self.new)))
         if len(new.row) != self.new.rows:
             raise SnapshotError(
                 f"{self.snapshot}: {self.table.name} has {len(new.row)} rows, its manifest says {self.new.rows}",
                 next_step="remove the snapshot's folder and run again",
             )
-        before = self._index(self.before) if self.before else Index.empty()
-        decisions, gone = decide(new, before, self._quarantined())
-        in_source, before, new = np.unique(new.key), Index.empty(), Index.empty()
+        decisions, gone = decide(new, self._indexes(self.before) if self.before else (), self._quarantined())
+        in_source = np.unique(new.key)
+        del new  # the rest needs no row's fingerprint
         counts = Counts(
             read=len(decisions),
             unchanged=int((decisions == Decision.UNCHANGED).sum()),
@@ -162,8 +162,8 @@ class _Application:
             )
         return counts, gone
 
-    def _index(self, snapshot: TableSnapshot) -> Index:
-        return Index.joined([index_rows(self.table, batch, self.numbers) for batch in self._batches(snapshot)])
+    def _indexes(self, snapshot: TableSnapshot) -> Iterator[Index]:
+        return (index_rows(self.table, batch, self.numbers) for batch in self._batches(snapshot))
 
     def _batches(self, snapshot: TableSnapshot) -> Iterator[pa.Table]:
         """Raw rows with the catalog's names; a line that fits no header has its text in ``BROKEN_LINE``."""
@@ -250,8 +250,7 @@ class _Application:
         entries = quarantine_rows(self.table, raw, rejected, self.snapshot)
         notes = value_rows(self.table, values, self.snapshot)
         for table, frame in (("silver.rejeitados", entries), ("silver.valores_rejeitados", notes)):
-            for start in range(0, len(frame), WRITE_ROWS):
-                self.tables.upsert(table, frame.iloc[start : start + WRITE_ROWS], key="id")
+            upsert_all(self.tables, table, frame)
 
 
 def _table_of(manifest: Manifest, table: Table) -> TableSnapshot:

@@ -1,0 +1,61 @@
+"""Several things at once, a few at a time: the only place with threads beside the lease's."""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import chain, islice
+from typing import TypeVar
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+def each(work: Callable[[T], R], items: Iterable[T], at_once: int) -> Iterator[R]:
+    """The results of ``work`` in the order of the items, at most ``at_once`` at a time.
+
+    After an error nothing new is begun; what is under way is waited for, then the error is raised.
+    """
+    if at_once == 1:
+        yield from map(work, items)
+        return
+    waiting = iter(items)
+    with ThreadPoolExecutor(at_once) as threads:
+        under_way: deque[Future[R]] = deque(threads.submit(work, item) for item in islice(waiting, at_once))
+        try:
+            while under_way:
+                result = under_way.popleft().result()
+                under_way.extend(threads.submit(work, item) for item in islice(waiting, 1))
+                yield result
+        finally:
+            for future in under_way:
+                future.cancel()
+
+
+def interleave(readers: Iterable[Iterator[T]], at_once: int) -> Iterator[T]:
+    """What the readers give, in turn: one item of each of the first ``at_once``, then the next of each, and so on.
+
+    While one item is used, the readers' next ones are on their way. The order depends on the readers only, not on time.
+    """
+    if at_once == 1:
+        yield from chain.from_iterable(readers)
+        return
+    end = object()
+    waiting = iter(readers)
+    with ThreadPoolExecutor(at_once) as threads:
+
+        def begun(reader: Iterator[T]) -> tuple[Iterator[T], "Future[T | object]"]:
+            return reader, threads.submit(next, reader, end)
+
+        under_way = deque(begun(reader) for reader in islice(waiting, at_once))
+        try:
+            while under_way:
+                reader, future = under_way.popleft()
+                found = future.result()
+                if found is end:
+                    under_way.extend(begun(other) for other in islice(waiting, 1))
+                    continue
+                under_way.append(begun(reader))
+                yield found  # type: ignore[misc]
+        finally:
+            for _, future in under_way:
+                future.cancel()

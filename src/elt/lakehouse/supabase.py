@@ -1,0 +1,227 @@
+"""``Tables`` and ``Bucket`` over the HTTP API of a Supabase project: PostgREST and Storage."""
+
+import builtins
+import uuid
+from collections.abc import Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import pandas as pd
+import pyarrow as pa
+from postgrest.types import CountMethod
+from storage3.types import FileOptions, ListBucketFilesOptions
+
+from elt.catalog import WRITE_ROWS
+from elt.concurrency import each, interleave
+from elt.errors import LakehouseError, Rejected, Timeout, TooLarge
+from elt.frames import to_frame
+from elt.lakehouse.ports import Within, Written
+from elt.lakehouse.resumable import CHUNK_BYTES, upload
+from elt.postgres import decimals_as_text
+from elt.supabase import Project, as_text, quoted
+
+FILTER_BYTES = 6_000
+"""Values of one filter in a URL, at most: gateways refuse a request line over 8 KiB."""
+
+LIST_OBJECTS = 1_000
+"""Objects asked for in one list request; the server's own default is 100."""
+
+REMOVE_OBJECTS = 1_000
+"""Objects removed in one request. Source: Storage limits ``prefixes`` to 1,000."""
+
+_EMPTY_FOLDER = ".emptyFolderPlaceholder"
+"""What the dashboard puts into a folder made by hand."""
+
+
+Entries = list[dict[str, Any]]
+"""What Storage says of the objects and folders in one folder."""
+
+
+class SupabaseTables:
+    """Tables by PostgREST. Reads are plain requests; writes call the functions ``controle.gravar`` and ``apagar``.
+
+    Why functions: an upsert request cannot say which rows were inserted, updated or equal, and when its answer is lost,
+    a second one would report them all as unchanged. A write carries an identifier, and its second try is answered with
+    the first one's counts.
+    """
+
+    def __init__(self, project: Project, *, write_rows: int = WRITE_ROWS) -> None:
+        self._project = project
+        self.in_flight = project.in_flight
+        self.write_rows = min(write_rows, WRITE_ROWS)
+
+    def pages(  # noqa: D102 - see the port
+        self, table: str, schema: pa.Schema, *, key: str, size: int, within: Within | None = None
+    ) -> Iterator[pd.DataFrame]:
+        filters = _chunks(within) if within else [None]
+        at_once = min(self.in_flight, max(len(filters), 1))
+        rows = max(1, size // at_once)
+        return interleave((self._pages(table, schema, key, rows, one) for one in filters), at_once)
+
+    def _pages(
+        self, table: str, schema: pa.Schema, key: str, rows: int, within: Within | None
+    ) -> Iterator[pd.DataFrame]:
+        """Pages of one request each. The server may send fewer rows than asked for, so only its count ends a table."""
+        columns = as_text(list(schema.names))
+        last: str | None = None
+        while True:
+            query = self._table(table).select(columns, count=CountMethod.exact if within else None)
+            query = query.order(quoted(key)).limit(rows)
+            if within:
+                query = query.in_(within.column, within.values)
+            if last is not None:
+                query = query.gt(key, last)
+            try:
+                answer = self._project.ask(f"reading {table}", query.execute)
+            except (Timeout, TooLarge):
+                if rows == 1:
+                    raise
+                rows //= 2
+                continue
+            if not answer.data:
+                return
+            frame = _typed(answer.data, schema)
+            last = str(answer.data[-1][key])
+            yield frame
+            if answer.count is not None and answer.count == len(frame):
+                return
+
+    def upsert(self, table: str, rows: pd.DataFrame, *, key: str) -> Written:  # noqa: D102
+        if rows.empty:
+            return Written()
+        data = pa.Table.from_pandas(rows, preserve_index=False)
+        found = self._call("controle.gravar", p_tabela=table, p_chave=key, p_colunas=_texts(data))
+        inserted, updated = int(found["inseridas"]), int(found["alteradas"])
+        return Written(inserted, updated, len(rows) - inserted - updated)
+
+    def delete(self, table: str, within: Within) -> int:  # noqa: D102
+        removed = 0
+        for start in range(0, len(within.values), self.write_rows):
+            some = list(within.values[start : start + self.write_rows])
+            found = self._call("controle.apagar", p_tabela=table, p_coluna=within.column, p_valores=some)
+            removed += int(found["removidas"])
+        return removed
+
+    def count(self, table: str, within: Within | None = None) -> int:  # noqa: D102
+        total = 0
+        for one in _chunks(within) if within else [None]:
+            query = self._table(table).select("*", count=CountMethod.exact).limit(1)
+            if one:
+                query = query.in_(one.column, one.values)
+            total += self._project.ask(f"counting {table}", query.execute).count or 0
+        return total
+
+    def call(self, function: str, **arguments: object) -> object:  # noqa: D102
+        return self._project.call(function, arguments)
+
+    def close(self) -> None:  # noqa: D102
+        self._project.close()
+
+    def _call(self, function: str, **arguments: object) -> dict[str, Any]:
+        """A write: with an identifier, the same for each try of it."""
+        found: dict[str, Any] = self._project.call(function, {"p_id": str(uuid.uuid4()), **arguments})
+        return found
+
+    def _table(self, table: str) -> Any:  # noqa: ANN401 - the client's builders
+        schema, name = table.split(".")
+        return self._project.postgrest.schema(schema).from_(name)
+
+
+def _chunks(within: Within) -> list[Within]:
+    """The filter as several whose values fit a URL each; no value twice."""
+    chunks: list[list[str]] = []
+    room = 0
+    for value in dict.fromkeys(within.values):
+        size = len(quote(value)) + 9  # with its comma, and quotes if it needs them
+        if size > room:
+            chunks.append([])
+            room = FILTER_BYTES
+        chunks[-1].append(value)
+        room -= size
+    return [Within(within.column, values) for values in chunks]
+
+
+def _typed(rows: Sequence[dict[str, Any]], schema: pa.Schema) -> pd.DataFrame:
+    """Rows of text as a frame with the schema's types."""
+    texts = pa.Table.from_pylist(list(rows), schema=pa.schema([(name, pa.string()) for name in schema.names]))
+    return to_frame(texts.cast(schema))
+
+
+def _texts(data: pa.Table) -> dict[str, list[str | None]]:
+    """Each column's values as PostgreSQL reads them from text; NaN and every kind of missing value is None."""
+    data = decimals_as_text(data)
+    return {name: data.column(name).cast(pa.string()).to_pylist() for name in data.schema.names}
+
+
+class SupabaseBucket:
+    """One bucket of Storage."""
+
+    def __init__(self, project: Project, bucket: str) -> None:
+        self._project = project
+        self._bucket = bucket
+        self._files = project.storage.from_(bucket)
+
+    def put(self, path: str, content: Path | bytes) -> None:  # noqa: D102 - see the port
+        data = content if isinstance(content, bytes) else content.read_bytes()
+        try:
+            if len(data) > CHUNK_BYTES:
+                upload(self._project, self._bucket, path, data, _media_type(path))
+            else:
+                options: FileOptions = {"content-type": _media_type(path), "upsert": "false"}
+                self._project.ask(f"storing {path}", partial(self._files.upload, path, data, options))
+        except Rejected as error:
+            # The first try may have landed and its answer been lost; any other object under this path is an error.
+            if not error.repeated or not self._holds(path, data):
+                raise
+
+    def get(self, path: str) -> bytes:  # noqa: D102
+        return bytes(self._project.ask(f"reading the object {path}", partial(self._files.download, path)))
+
+    def list(self, prefix: str = "") -> "builtins.list[str]":  # noqa: D102
+        return list(self.sizes(prefix))
+
+    def sizes(self, prefix: str = "") -> dict[str, int]:  # noqa: D102
+        found: dict[str, int] = {}
+        folders = [prefix.rpartition("/")[0]]
+        while folders:
+            deeper = []
+            for folder, entries in zip(folders, each(self._folder, folders, self._project.in_flight), strict=True):
+                for entry in entries:
+                    path = f"{folder}/{entry['name']}" if folder else str(entry["name"])
+                    if entry.get("id") is None:
+                        deeper.append(path)
+                    elif entry["name"] != _EMPTY_FOLDER and path.startswith(prefix):
+                        found[path] = int((entry.get("metadata") or {}).get("size") or 0)
+            folders = [path for path in deeper if f"{path}/".startswith(prefix) or prefix.startswith(f"{path}/")]
+        return dict(sorted(found.items()))
+
+    def delete(self, paths: Sequence[str]) -> None:  # noqa: D102
+        for start in range(0, len(paths), REMOVE_OBJECTS):
+            some = list(paths[start : start + REMOVE_OBJECTS])
+            self._project.ask(f"deleting {len(some)} objects", partial(self._files.remove, some))
+
+    def close(self) -> None:  # noqa: D102
+        self._project.close()
+
+    def _folder(self, folder: str) -> "Entries":
+        """Everything directly in a folder. A page's length says nothing; an empty page is the end."""
+        found: dict[str, dict[str, Any]] = {}
+        while True:
+            options: ListBucketFilesOptions = {"limit": LIST_OBJECTS, "offset": len(found)}
+            page = self._project.ask(f"listing {folder or 'the bucket'}", partial(self._files.list, folder, options))
+            fresh = {str(entry["name"]): entry for entry in page}
+            if not fresh.keys() - found.keys():
+                return list(found.values())
+            found |= fresh
+
+    def _holds(self, path: str, data: bytes) -> bool:
+        try:
+            return self.get(path) == data
+        except LakehouseError:
+            return False
+
+
+def _media_type(path: str) -> str:
+    return "application/json" if path.endswith(".json") else "application/vnd.apache.parquet"

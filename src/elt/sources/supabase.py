@@ -1,0 +1,275 @@
+"""A shop in a Supabase project, by ``SUPABASE_URL`` and ``SUPABASE_KEY``, over PostgREST."""
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+from postgrest.types import CountMethod
+
+from elt.catalog import EXTRACT_ROWS, TABLES, Table
+from elt.concurrency import interleave
+from elt.errors import Missing, Rejected, SourceError, Timeout, TooLarge
+from elt.supabase import IN_FLIGHT, SECRET, Project, as_text, check_address, host_of, quoted
+
+_NO_NUMBER = "~"
+"""A value that only a text column can be compared with."""
+
+_TYPE = re.compile(r"(?:for type|value for enum) (.+?): ")
+"""PostgreSQL's words: ``invalid input syntax for type integer: "~"``."""
+
+_KEYS_AT_A_TIME = 100
+"""Keys in one filter: they stand in the URL."""
+
+_WORTH_CUTTING = 1_000
+"""Rows of a range that are worth the request for its cut."""
+
+
+class SupabaseSource:
+    """Tables of the schema ``public``.
+
+    The API has no transaction over several requests, so one look is made consistent in another way: when it is opened,
+    the last key of each table is noted, children first, and nothing after it is read. Rows added meanwhile come with
+    the next look, and every order read has its parents among the rows read.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        key: str,
+        *,
+        in_flight: int = IN_FLIGHT,
+        wait_seconds: float = 1.0,
+        tables: tuple[Table, ...] = TABLES,
+    ) -> None:
+        settings = {"url_setting": "SUPABASE_URL", "key_setting": "SUPABASE_KEY"}
+        check_address(url, key, **settings)
+
+        def connect() -> Project:  # a closure, because a partial would show the key in its repr
+            return Project(url, key, in_flight=in_flight, wait_seconds=wait_seconds, **settings)
+
+        self._connect = connect
+        self._tables = tables
+        self.description = f"Supabase (SUPABASE_URL, {host_of(url)}), schema public"
+
+    @contextmanager
+    def open(self) -> Iterator["SupabaseExtract"]:
+        """One look."""
+        with self._connect() as project:
+            looked = {table.name: _look(project, table) for table in reversed(self._tables)}
+            yield SupabaseExtract(project, looked)
+
+
+@dataclass(frozen=True)
+class _Looked:
+    """A table as it was when the look began: columns with their types, its key's column, and the last key."""
+
+    columns: dict[str, str]
+    key: str
+    last: str | None
+
+
+def _look(project: Project, table: Table) -> "_Looked | SourceError":
+    """What the table is like; an error waits until somebody asks for that table."""
+    try:
+        columns = _columns(project, table)
+    except SourceError as error:
+        return error
+    key = table.source_name(table.key.name, list(columns)) or table.key.name
+    if key not in columns:
+        return _Looked(columns, key, None)
+    newest = _query(project, table.name, f"{quoted(key)}::text").not_.is_(key, None).order(quoted(key), desc=True)
+    found = project.ask(f"reading the last key of {table.name}", newest.limit(1).execute).data
+    return _Looked(columns, key, found[0][key] if found else None)
+
+
+def _columns(project: Project, table: Table) -> dict[str, str]:
+    """The names of the columns, from the first row, and the name of each one's type.
+
+    The API's own description of its tables is for secret keys only, so the types are asked for one by one: compared
+    with a value that is no number, the server names the type that could not read it. A column that takes the value is
+    text.
+    Source: https://supabase.com/changelog/42949.
+    """
+    try:
+        rows = project.ask(f"reading the columns of {table.name}", _query(project, table.name, "*").limit(1).execute)
+    except Missing as error:
+        raise SourceError(
+            f"{project.url_setting} has no table {table.name} in its schema public: {error.what}",
+            next_step=f"correct {project.url_setting}, or expose the table in the schema public",
+        ) from None
+    names = list(rows.data[0]) if rows.data else [name for name in _expected(table) if _exists(project, table, name)]
+    return {name: _type(project, table.name, name) for name in names}
+
+
+def _expected(table: Table) -> list[str]:
+    """The names to ask an empty table for."""
+    return ["id", *table.column_names]
+
+
+def _exists(project: Project, table: Table, name: str) -> bool:
+    try:
+        project.ask(f"reading {table.name}", _query(project, table.name, quoted(name)).limit(0).execute)
+    except Missing:
+        return False
+    return True
+
+
+def _type(project: Project, table: str, column: str) -> str:
+    """The column's type by PostgreSQL's name; ``text`` for whatever holds text or is not named.
+
+    A name with signs in it, which a filter might take for something else, is no column of the catalog: not asked for.
+    """
+    if not column.isidentifier():
+        return "text"
+    try:
+        query = _query(project, table, quoted(column)).eq(column, _NO_NUMBER).limit(0)
+        project.ask(f"reading the type of {table}.{column}", query.execute)
+    except Rejected as error:
+        found = _TYPE.search(error.what)
+        return found[1] if found else "text"
+    except Missing:  # json has no comparison
+        return "json"
+    return "text"
+
+
+def _query(project: Project, table: str, columns: str, count: CountMethod | None = None) -> Any:  # noqa: ANN401
+    return project.postgrest.from_(table).select(columns, count=count)
+
+
+class SupabaseExtract:
+    """The shop up to the keys that were the last when the look began."""
+
+    def __init__(self, project: Project, looked: "dict[str, _Looked | SourceError]") -> None:
+        self._project = project
+        self._looked = looked
+
+    def columns(self, table: str) -> dict[str, str]:  # noqa: D102 - see the port
+        return dict(self._table(table).columns)
+
+    def count(self, table: str) -> int:
+        """The exact number of rows up to the last key, and of those without a key, which no page can hold."""
+        looked = self._table(table)
+        keyed = self._count(table, looked)
+        return keyed + self._without_key(table, looked)
+
+    def pages(self, table: str, rows: int) -> Iterator[pa.Table]:
+        """Keyset pages of several ranges of the key, each range to its empty page, a few at a time.
+
+        ``SourceError`` if the rows read are not the rows counted, with the cause: rows without a key, a key that
+        repeats, or a table that changed meanwhile.
+        """
+        looked = self._table(table)
+        before = self._count(table, looked)
+        if before == 0 and self._project.role in ("anon", "authenticated"):
+            raise SourceError(
+                f"{table}: the key in {self._project.key_setting} ({self._project.role}) sees no rows; a table with "
+                "row-level security looks empty to a key without the right to read it",
+                kept="nothing was written",
+                next_step=f"allow {self._project.role} to select from {table}, or use a secret key: {SECRET}",
+            )
+        read = 0
+        size = max(1, min(rows, EXTRACT_ROWS) // self._project.in_flight)
+        ranges = self._ranges(table, looked, before, size)
+        readers = (self._range(table, looked, low, high, size) for low, high in ranges)
+        ends: list[str] = []
+        for page in interleave(readers, self._project.in_flight):
+            read += len(page)
+            ends.append(page.column(looked.key)[-1].as_py())
+            yield page
+        self._check(table, looked, read, ends)
+
+    def _range(self, table: str, looked: _Looked, low: str | None, high: str, size: int) -> Iterator[pa.Table]:
+        """The rows with ``low`` < key <= ``high``. However few rows a page has, only an empty one is the end."""
+        schema = pa.schema([(name, pa.string()) for name in looked.columns])
+        while True:
+            query = self._up_to(table, as_text(list(looked.columns)), looked, high).order(quoted(looked.key))
+            if low is not None:
+                query = query.gt(looked.key, low)
+            try:
+                found = self._project.ask(f"reading {table}", query.limit(size).execute).data
+            except (Timeout, TooLarge):
+                if size == 1:
+                    raise
+                size //= 2
+                continue
+            if not found:
+                return
+            keys = [row[looked.key] for row in found]
+            if len(set(keys)) < len(keys):
+                raise _repeats(table, looked.key)
+            low = str(keys[-1])
+            yield pa.Table.from_pylist(found, schema=schema)
+
+    def _ranges(self, table: str, looked: _Looked, rows: int, size: int) -> list[tuple[str | None, str]]:
+        """The table cut at a few keys into ranges of about the same length."""
+        if looked.last is None:
+            return []
+        at_once = self._project.in_flight
+        cuts: list[str] = []
+        if rows > at_once * _WORTH_CUTTING:
+            for number in range(1, at_once):
+                query = self._up_to(table, f"{quoted(looked.key)}::text", looked, looked.last).order(quoted(looked.key))
+                query = query.offset(rows * number // at_once).limit(1)
+                found = self._project.ask(f"reading {table}", query.execute).data
+                cuts.extend(str(row[looked.key]) for row in found)
+        cuts = list(dict.fromkeys([*cuts, looked.last]))
+        return list(zip([None, *cuts], cuts, strict=False))
+
+    def _up_to(self, table: str, columns: str, looked: _Looked, high: str, count: CountMethod | None = None) -> Any:  # noqa: ANN401
+        return _query(self._project, table, columns, count).lte(looked.key, high)
+
+    def _count(self, table: str, looked: _Looked) -> int:
+        if looked.last is None:
+            return 0
+        query = self._up_to(table, quoted(looked.key), looked, looked.last, CountMethod.exact).limit(1)
+        return int(self._project.ask(f"counting {table}", query.execute).count or 0)
+
+    def _without_key(self, table: str, looked: _Looked) -> int:
+        query = _query(self._project, table, quoted(looked.key), CountMethod.exact).is_(looked.key, None).limit(1)
+        return int(self._project.ask(f"counting {table}", query.execute).count or 0)
+
+    def _check(self, table: str, looked: _Looked, read: int, ends: list[str]) -> None:
+        """Nothing, if every row there is was read. ``ends``: the last key of each page."""
+        if without := self._without_key(table, looked):
+            raise SourceError(
+                f"{table}: {without:,} rows have no {looked.key}; over HTTP such rows cannot be read in pages",
+                kept="nothing was written",
+                next_step="give them a key, or read the shop with SOURCE_DB_URL, which takes such rows too",
+            )
+        counted = self._count(table, looked)
+        if counted > read and self._stand_twice(table, looked, ends):
+            raise _repeats(table, looked.key)
+        if counted != read:
+            raise SourceError(
+                f"{table}: read {read:,} rows, but the source counts {counted:,}: it changed while it was read",
+                kept="nothing was written",
+                next_step="run again when nobody writes to the source",
+            )
+
+    def _stand_twice(self, table: str, looked: _Looked, keys: list[str]) -> bool:
+        """Whether one of the keys, on which a page ended, belongs to more than one row."""
+        for start in range(0, len(keys), _KEYS_AT_A_TIME):
+            some = keys[start : start + _KEYS_AT_A_TIME]
+            query = _query(self._project, table, quoted(looked.key), CountMethod.exact).in_(looked.key, some).limit(1)
+            if (self._project.ask(f"counting {table}", query.execute).count or 0) > len(some):
+                return True
+        return False
+
+    def _table(self, table: str) -> _Looked:
+        looked = self._looked.get(table)
+        if looked is None:
+            raise SourceError(f"{self._project.url_setting}: the table {table} is not in the catalog")
+        if isinstance(looked, SourceError):
+            raise looked
+        return looked
+
+
+def _repeats(table: str, key: str) -> SourceError:
+    return SourceError(
+        f"{table}: the key {key} repeats; over HTTP a table is read in pages by its key, which must be unique",
+        kept="nothing was written",
+        next_step=f"make {key} unique in {table}, or read the shop with SOURCE_DB_URL, which takes such rows too",
+    )

@@ -1,0 +1,27 @@
+"""PostgreSQL's error codes as our errors: one table for the direct connection and the HTTP API, which passes them on.
+
+Source: PostgreSQL's documentation, Appendix A, "PostgreSQL Error Codes".
+"""
+
+from elt.errors import Denied, Full, LakehouseError, Missing, Rejected, Timeout, Unreachable
+
+
+def error_of(state: str, text: str) -> LakehouseError | None:
+    """The error for an SQLSTATE, with ``text`` as what happened; None for a code that is of no known kind."""
+    if state == "57014":
+        return Timeout(text, next_step="the server's statement timeout ended the request; raise it, or run again")
+    if state == "53100":
+        return Full(text, next_step="the database has no space left: free some, then run the same command again")
+    if state == "25006":  # a hosted project turns read-only when its disk is nearly full
+        return Full(text, next_step="the database is read-only, usually for want of disk space: free or buy some")
+    if state == "42501":
+        return Denied(text, next_step="grant the role the right that is missing, or use the postgres or service role")
+    if state in ("3F000", "42P01", "42703", "42883"):
+        return Missing(text, next_step="apply the migrations: medallion init")
+    if state[:2] in ("22", "23", "44", "P0") or state == "21000":
+        return Rejected(text)
+    if state[:2] in ("08", "53", "57", "58"):
+        return Unreachable(text, next_step="start the database, then run the same command again: it goes on from there")
+    if state in ("40001", "40P01", "55P03"):  # lost against another transaction: the same request works later
+        return Unreachable(text, next_step="run the same command again: it goes on from there")
+    return None

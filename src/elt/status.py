@@ -1,0 +1,157 @@
+"""What ``medallion status`` knows: the last runs, what is pending, the quarantine, and the space used."""
+
+from dataclasses import asdict, dataclass, field
+from datetime import datetime
+
+from elt.keys import StatusKey
+from elt.lakehouse import snapshots
+from elt.lakehouse.ports import Lakehouse
+from elt.ledger import Ledger, recent
+from elt.quarantine import ROWS, VALUES, Group, summary
+from elt.settings import Settings
+
+LAYERS = ("bronze", "silver", "gold")
+COUNTED = {
+    "read": "linhas_lidas",
+    "written": "linhas_gravadas",
+    "unchanged": "linhas_inalteradas",
+    "repeated": "linhas_repetidas",
+    "quarantined": "linhas_em_quarentena",
+}
+"""Rows in a ledger entry: our names and the ledger's."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One layer of one run (silver: one snapshot of it). ``words``: the key in words, or what happened instead.
+
+    ``rows`` is empty for a layer that did not end. ``undone``: a replay has emptied silver since.
+    """
+
+    run: str
+    layer: str
+    key: int | None
+    words: str
+    started: datetime
+    seconds: float | None
+    rows: dict[str, int]
+    snapshot: str | None
+    error: str | None
+    undone: bool
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run: its layers in the order they worked."""
+
+    run: str
+    entries: list[Entry]
+
+    @property
+    def started(self) -> datetime:
+        """When its first layer began."""
+        return self.entries[0].started
+
+    @property
+    def words(self) -> str:
+        """How it ended: the words of its last layer."""
+        return self.entries[-1].words
+
+    def rows(self, layer: str, name: str) -> int | None:
+        """A count of one layer (all snapshots together); None if the layer did not end."""
+        found = [entry.rows[name] for entry in self.entries if entry.layer == layer and entry.rows]
+        return sum(found) if found else None
+
+
+@dataclass(frozen=True)
+class Storage:
+    """Space used: snapshots, objects and bytes in the bucket, bytes of the whole database."""
+
+    snapshots: int
+    objects: int
+    bucket_bytes: int
+    database_bytes: int
+
+
+@dataclass(frozen=True)
+class Status:
+    """Everything that ``medallion status`` shows. ``last`` is the newest entry of each layer; ``runs`` newest first."""
+
+    lakehouse: str
+    last: list[Entry]
+    runs: list[Run]
+    last_applied: str | None
+    waiting_for_silver: int
+    waiting_for_gold: int
+    rows_in_quarantine: int
+    values_in_quarantine: int
+    quarantine: list[Group] = field(default_factory=list)
+    storage: Storage = field(default_factory=lambda: Storage(0, 0, 0, 0))
+    next_run: datetime | None = None
+
+    def document(self) -> dict[str, object]:
+        """Everything as ``--json`` prints it."""
+        return asdict(self)
+
+
+def gather(lakehouse: Lakehouse, settings: Settings, limit: int) -> Status:
+    """Look at the ledger, the quarantine, the bucket and the schedule; ``limit`` runs, newest first."""
+    tables, ledger = lakehouse.tables, Ledger(lakehouse.tables)
+    entries = [_entry(row) for row in recent(tables)]
+    by_run: dict[str, list[Entry]] = {}
+    for entry in entries:
+        by_run.setdefault(entry.run, []).insert(0, entry)
+    applied = ledger.last_applied()
+    sizes = lakehouse.bucket.sizes()
+    known = [path for path in sizes if path.endswith(f"/{snapshots.MANIFEST}")]
+    return Status(
+        lakehouse=lakehouse.description,
+        last=[next(entry for entry in entries if entry.layer == layer) for layer in LAYERS if _has(entries, layer)],
+        runs=[Run(run, found) for run, found in list(by_run.items())[:limit]],
+        last_applied=applied,
+        waiting_for_silver=sum(applied is None or path > f"{applied}/{snapshots.MANIFEST}" for path in known),
+        waiting_for_gold=ledger.gold_pending(),
+        rows_in_quarantine=tables.count(ROWS),
+        values_in_quarantine=tables.count(VALUES),
+        quarantine=summary(tables),
+        storage=Storage(
+            snapshots=len(known),
+            objects=len(sizes),
+            bucket_bytes=sum(sizes.values()),
+            database_bytes=int(str(tables.call("controle.tamanho_do_banco"))),
+        ),
+        next_run=next_run(settings),
+    )
+
+
+def next_run(settings: Settings) -> datetime | None:
+    """When the schedule fires next, in its time zone; None where nothing schedules runs."""
+    return None
+
+
+def _has(entries: list[Entry], layer: str) -> bool:
+    return any(entry.layer == layer for entry in entries)
+
+
+def _entry(row: dict[str, object]) -> Entry:
+    key = None if row["chave"] is None else StatusKey(int(str(row["chave"])))
+    started = datetime.fromisoformat(str(row["iniciada_em"]))
+    ended = None if row["terminada_em"] is None else datetime.fromisoformat(str(row["terminada_em"]))
+    if row["erro"]:
+        words = f"failed in {row['camada']}: {row['erro']}"
+    elif key is None:
+        words = f"not finished in {row['camada']}: running, or killed"
+    else:
+        words = key.meaning
+    return Entry(
+        run=str(row["execucao"]),
+        layer=str(row["camada"]),
+        key=None if key is None else int(key),
+        words=words,
+        started=started,
+        seconds=None if ended is None else (ended - started).total_seconds(),
+        rows={} if key is None else {name: int(str(row[column])) for name, column in COUNTED.items()},
+        snapshot=None if row["snapshot"] is None else str(row["snapshot"]),
+        error=None if row["erro"] is None else str(row["erro"]),
+        undone=row["desfeita_em"] is not None,
+    )

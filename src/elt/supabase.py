@@ -1,0 +1,339 @@
+"""A Supabase project over HTTP: the official client, its servers' errors as ours, and what is worth another try.
+
+Shared by the hosted lakehouse and the hosted source; no other module makes a client. Every answer that is not a success
+becomes one of ``elt.errors`` in one place, below the official client, where the status, the body and the headers are
+still together: the client's own exceptions drop the status (PostgREST) or the code (Storage).
+
+Requests go over HTTP/1.1 (httpcore's synchronous HTTP/2 is not safe between threads: supabase-py#1064), and the only
+retries are ours: the client's own leave out writes and time-outs.
+"""
+
+import base64
+import binascii
+import json
+import re
+import socket
+from collections.abc import Callable, Sequence
+from decimal import Decimal
+from typing import Any, TypeVar
+
+import httpx
+import orjson
+from supabase import Client, create_client
+from supabase.lib.client_options import SyncClientOptions
+from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_random_exponential
+
+from elt.errors import ConfigurationError, Denied, LakehouseError, Missing, Paused, Rejected, TooLarge, Unreachable
+from elt.sqlstates import error_of
+
+T = TypeVar("T")
+
+TRIES = 7
+"""Tries of one request when the server does not answer; every one of them can be repeated without harm."""
+
+IN_FLIGHT = 4
+"""Requests at a time, unless set otherwise: gentle to the smallest hosted project."""
+
+CONNECT_SECONDS = 10
+ANSWER_SECONDS = 75
+"""The hosted API ends a request itself after 60 s; longer silence is the network's. Source: Supabase, "Timeouts"."""
+
+RESTORE = "open https://supabase.com/dashboard, choose the project and press “Restore project”, then run again"
+EXPOSE = "in the dashboard: Project Settings → Data API → Exposed schemas: add silver, gold and controle"
+SECRET = "in the dashboard: Project Settings → API Keys → Secret keys (or the legacy service_role key)"  # noqa: S105
+
+
+class Project:
+    """One project: the official client (``client``), and ``ask``, through which every request to it goes.
+
+    ``url_setting`` and ``key_setting`` are the variables to name when something is wrong with them. The key is in the
+    client's headers and nowhere else.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        key: str,
+        *,
+        url_setting: str = "LAKEHOUSE_URL",
+        key_setting: str = "LAKEHOUSE_KEY",
+        in_flight: int = IN_FLIGHT,
+        wait_seconds: float = 1.0,
+    ) -> None:
+        check_address(url, key, url_setting, key_setting)
+        self.url = url.rstrip("/")
+        self.role = role_of(key)
+        self.url_setting = url_setting
+        self.key_setting = key_setting
+        self.in_flight = in_flight
+        self._wait_seconds = wait_seconds
+        self.http = _Http(
+            http2=False,
+            follow_redirects=True,
+            timeout=httpx.Timeout(ANSWER_SECONDS, connect=CONNECT_SECONDS, pool=None),
+            limits=httpx.Limits(max_connections=in_flight + 2, max_keepalive_connections=in_flight + 2),
+        )
+        options = SyncClientOptions(
+            httpx_client=self.http, postgrest_client_retry=False, auto_refresh_token=False, persist_session=False
+        )
+        self.client: Client = create_client(self.url, key, options)
+        self.postgrest, self.storage = self.client.postgrest, self.client.storage  # made here, before any thread
+        # A secret key is no JWT: a request of our own sends it in `apikey` only. Source: Supabase, "API keys".
+        self.headers = {"apikey": key} | ({"Authorization": f"Bearer {key}"} if is_jwt(key) else {})
+
+    @property
+    def host(self) -> str:
+        """The host's name, for people."""
+        return host_of(self.url)
+
+    def ask(self, doing: str, request: Callable[[], T], *, tries: int = TRIES) -> T:
+        """The request's result; what is transient is tried again with growing, random pauses.
+
+        Errors say what we were ``doing`` and name the setting to look at.
+        """
+        for attempt in Retrying(
+            retry=retry_if_exception(_is_transient),
+            stop=stop_after_attempt(tries),
+            wait=wait_random_exponential(multiplier=self._wait_seconds, max=20),
+            reraise=True,
+        ):
+            with attempt:
+                try:
+                    return request()
+                except LakehouseError as error:
+                    named = self._named(error, doing)
+                    named.repeated = attempt.retry_state.attempt_number > 1
+                    raise named from error.__cause__
+        raise AssertionError("unreachable")  # pragma: no cover - reraise=True leaves the loop by return or raise
+
+    def call(self, function: str, arguments: dict[str, object], *, tries: int = TRIES) -> Any:  # noqa: ANN401 - JSON
+        """The result of an SQL function (``schema.name``), called in one transaction.
+
+        The official client makes the request; the body is written by orjson, because the client's own encoder refuses
+        NaN, ``Decimal`` and numpy's numbers, which become null, exact text and numbers here.
+        """
+        schema, name = function.split(".")
+        request = self.postgrest.schema(schema).rpc(name, {}).request
+        body = orjson.dumps(arguments, default=_exact, option=orjson.OPT_SERIALIZE_NUMPY)
+        headers = {**request.headers, "Content-Type": "application/json"}
+        answer = self.ask(
+            f"calling {function}", lambda: self.http.post(str(request.path), content=body, headers=headers), tries=tries
+        )
+        return orjson.loads(answer.content) if answer.content else None
+
+    def close(self) -> None:
+        """Close the connections."""
+        self.http.close()
+
+    def __enter__(self) -> "Project":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _named(self, error: LakehouseError, doing: str) -> LakehouseError:
+        """The same error with what we were doing, and the project's settings in what to do next."""
+        next_step = error.next_step.format(url=self.url_setting, key=self.key_setting, host=self.host)
+        return type(error)(f"{doing}: {error.what}", kept=error.kept, next_step=next_step)
+
+
+class _Http(httpx.Client):
+    """An httpx client that raises ``LakehouseError`` for every answer that is not a success, and for none at all."""
+
+    def send(self, request: httpx.Request, **options: Any) -> httpx.Response:  # noqa: ANN401
+        try:
+            response = super().send(request, **options)
+        except httpx.TransportError as error:
+            raise unanswered(error) from error
+        if not response.is_error:
+            return response
+        response.read()
+        raise refused(response)
+
+
+def unanswered(error: httpx.TransportError) -> LakehouseError:
+    """The error for a request without an answer."""
+    words = str(error) or type(error).__name__
+    if _is_resolution(error):
+        return Unreachable(
+            f"the host name cannot be resolved: {words}. A hosted project that was paused loses its host name",
+            next_step=f"check {{url}} ({{host}}) and this machine's network; if the project is paused: {RESTORE}",
+        )
+    if isinstance(error, httpx.UnsupportedProtocol | httpx.LocalProtocolError):
+        return LakehouseError(f"the request could not be sent: {words}", next_step="check {url} and {key}")
+    return Unreachable(
+        f"no answer from the server: {words}",
+        next_step="check {url} ({host}) and the network, then run the same command again: it goes on from there",
+    )
+
+
+def _is_transient(error: BaseException) -> bool:
+    return isinstance(error, Unreachable) and not isinstance(error, Paused)
+
+
+def _is_resolution(error: BaseException | None) -> bool:
+    """Whether a failed name resolution is among the causes."""
+    while error is not None:
+        if isinstance(error, socket.gaierror):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def refused(response: httpx.Response) -> LakehouseError:
+    """The error for an answer that is not a success: by the code in it, and only without one by its status.
+
+    PostgREST answers ``{code, message, details, hint}``, Storage ``{statusCode, error, message}`` mostly with
+    HTTP 400, a gateway in front of them HTML or ``{message}``.
+    """
+    document = _document(response)
+    words = " ".join(
+        str(document[name]) for name in ("message", "msg", "details", "hint") if document.get(name) not in (None, "")
+    )
+    words = _short(words or response.text) or response.reason_phrase
+    code = str(document.get("code") or _proxy_code(response) or "")
+    if re.fullmatch(r"(?!PGRST)[0-9A-Z]{5}", code) and (known := error_of(code, words)):
+        return known
+    if code.startswith("PGRST"):
+        return _of_postgrest(code, words)
+    status = _status(document, response)
+    if status == 540:
+        return Paused("the project is paused", next_step=RESTORE)
+    return _of_status(status, str(document.get("error", "")), words)
+
+
+def _of_postgrest(code: str, words: str) -> LakehouseError:
+    """PostgREST's own codes. Source: its documentation, "Errors"."""
+    if code in ("PGRST000", "PGRST001", "PGRST002", "PGRST003"):
+        return Unreachable(
+            f"the API does not reach its database: {words} ({code})",
+            next_step=f"look at the project's health in the dashboard; if it is paused: {RESTORE}",
+        )
+    if code == "PGRST106":
+        return Missing(f"the schema is not exposed by the API: {words} ({code})", next_step=EXPOSE)
+    if code in ("PGRST202", "PGRST204", "PGRST205", "PGRST200"):
+        return Missing(
+            f"{words} ({code})",
+            next_step="run: medallion init --check; after new SQL also: notify pgrst, 'reload schema'",
+        )
+    if code.startswith("PGRST30"):
+        return Denied(f"the key is not accepted: {words} ({code})", next_step=f"check {{key}}: {SECRET}")
+    return LakehouseError(f"{words} ({code})")
+
+
+def _of_status(status: int, name: str, words: str) -> LakehouseError:
+    """Storage's and the gateway's errors. Source: Supabase, "Storage: Error codes" and "HTTP status codes"."""
+    text = f"{words} (status {status})"
+    if status == 409 or name in ("Duplicate", "KeyAlreadyExists", "ResourceAlreadyExists"):
+        return Rejected(text)
+    if status in (413, 414):
+        return TooLarge(text, next_step="the server's limit for one request or object is smaller than what was sent")
+    if status in (404, 410):
+        return Missing(text, next_step="run: medallion init --check")
+    if status in (401, 402, 403) or name in ("Unauthorized", "InvalidJWT"):
+        return Denied(text, next_step=f"check {{key}}: {SECRET}")
+    if status in (408, 423, 425, 429) or (status >= 500 and status != 501):
+        return Unreachable(
+            text, next_step="wait a little, then run the same command again: it goes on from where it stopped"
+        )
+    return Rejected(text) if status < 500 else LakehouseError(text)
+
+
+def _status(document: dict[str, Any], response: httpx.Response) -> int:
+    """Storage puts the real status, as text, in the body of an HTTP 400."""
+    inner = str(document.get("statusCode", ""))
+    return int(inner) if inner.isdigit() else response.status_code
+
+
+def _document(response: httpx.Response) -> dict[str, Any]:
+    try:
+        document = json.loads(response.content)
+    except ValueError:
+        return {}
+    return document if isinstance(document, dict) else {}
+
+
+def _proxy_code(response: httpx.Response) -> str | None:
+    """PostgREST's code from ``Proxy-Status: PostgREST; error=CODE``, for answers whose body does not have it."""
+    found = re.search(r"error=\"?(\w+)", response.headers.get("proxy-status", ""))
+    return found[1] if found else None
+
+
+def _short(words: str) -> str:
+    """One line, without a page's HTML."""
+    return " ".join(re.sub(r"<[^>]*>", " ", words).split())[:300]
+
+
+def _exact(value: object) -> object:
+    """What JSON has no notation for: decimals as their exact text, pandas' missing values as null."""
+    if isinstance(value, Decimal):
+        return str(value)
+    if type(value).__name__ in ("NAType", "NaTType"):
+        return None
+    raise TypeError(f"{type(value).__name__} has no place in a request")
+
+
+def host_of(url: str) -> str:
+    """The host in a URL, for people; never a user or a password."""
+    return httpx.URL(url).netloc.decode()
+
+
+def is_jwt(key: str) -> bool:
+    """Whether the key is of the older kind, a JSON Web Token."""
+    return key.count(".") == 2
+
+
+def role_of(key: str) -> str:
+    """The role that a key says it has: ``service_role``, ``anon``, ``authenticated``…; empty if it does not say."""
+    if key.startswith("sb_secret_"):
+        return "service_role"
+    if key.startswith("sb_publishable_"):
+        return "anon"
+    try:
+        payload = key.split(".")[1]
+        claims = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
+        return str(claims["role"])
+    except (IndexError, KeyError, TypeError, ValueError, binascii.Error):
+        return ""
+
+
+def check_address(url: str, key: str, url_setting: str, key_setting: str) -> None:
+    """Nothing, if the two could be a project's; a ``ConfigurationError`` that names the setting if not."""
+    _check_url(url, url_setting)
+    _check_key(key, key_setting)
+
+
+def _check_url(url: str, setting: str) -> None:
+    try:
+        parsed = httpx.URL(url)
+    except httpx.InvalidURL as error:
+        raise _misconfigured(f"{setting} is not a URL: {error}", setting) from None
+    if parsed.scheme not in ("http", "https") or not re.fullmatch(r"[\w.:-]+", parsed.host):
+        raise _misconfigured(f"{setting} is not an http(s) URL", setting)
+    if parsed.path.rstrip("/"):
+        raise _misconfigured(f"{setting} has a path ({parsed.path}); the project's URL has none", setting)
+
+
+def _check_key(key: str, setting: str) -> None:
+    if not key.isascii() or not key.isprintable() or " " in key:
+        raise _misconfigured(f"{setting} holds characters that no key has (a space, a line end, an accent?)", setting)
+
+
+def _misconfigured(what: str, setting: str) -> ConfigurationError:
+    where = "Project Settings → Data API → Project URL" if setting.endswith("URL") else "Project Settings → API Keys"
+    return ConfigurationError(
+        what, kept="nothing was read or written", next_step=f"copy {setting} again from the dashboard: {where}"
+    )
+
+
+def quoted(column: str) -> str:
+    """A column's name as PostgREST's query parameters take it."""
+    if re.fullmatch(r"\w+", column, re.ASCII):
+        return column
+    escaped = column.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'
+
+
+def as_text(columns: Sequence[str]) -> str:
+    """A ``select`` that asks for the columns as PostgreSQL prints them, so that no number passes through a float."""
+    return ",".join(f"{quoted(column)}::text" for column in columns)

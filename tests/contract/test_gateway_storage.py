@@ -1,0 +1,267 @@
+"""The stand-in's Storage: buckets, objects and resumable uploads, as Storage's documentation and sources have them."""
+
+import base64
+from collections.abc import Iterator
+
+import httpx
+import pytest
+
+from tests.gateway.fixtures import Gateway
+
+OBJECT = "/storage/v1/object/bronze-bucket"
+LIST = "/storage/v1/object/list/bronze-bucket"
+RESUMABLE = "/storage/v1/upload/resumable"
+
+
+@pytest.fixture
+def gateway(shared_gateway: Gateway) -> Gateway:
+    shared_gateway.empty()
+    return shared_gateway
+
+
+@pytest.fixture
+def http(gateway: Gateway) -> Iterator[httpx.Client]:
+    """Requests with the secret key."""
+    with httpx.Client(base_url=gateway.url, headers=headers_of(gateway.secret_key), verify=False) as client:
+        yield client
+
+
+def headers_of(key: str) -> dict[str, str]:
+    return {"apikey": key, "Authorization": f"Bearer {key}"}
+
+
+def put(http: httpx.Client, name: str, content: bytes = b"PAR1", **headers: str) -> httpx.Response:
+    files = {"file": ("name", content, "application/vnd.apache.parquet")}
+    return http.post(f"{OBJECT}/{name}", files=files, data={"cacheControl": "3600"}, headers=headers)
+
+
+def error_of(response: httpx.Response) -> tuple[int, str, str, str]:
+    """HTTP status, then the real one, the error and the message of the body."""
+    body = response.json()
+    assert list(body) == ["statusCode", "error", "message"]
+    return response.status_code, body["statusCode"], body["error"], body["message"]
+
+
+NOT_FOUND = (400, "404", "not_found", "Object not found")
+NO_BUCKET = (400, "404", "Bucket not found", "Bucket not found")
+
+
+class TestBuckets:
+    def test_create_read_list_and_delete(self, http: httpx.Client) -> None:
+        assert http.post("/storage/v1/bucket", json={"id": "prata", "name": "prata"}).json() == {"name": "prata"}
+        found = http.get("/storage/v1/bucket/prata").json()
+        assert (found["id"], found["public"], found["file_size_limit"]) == ("prata", False, None)
+        assert [bucket["id"] for bucket in http.get("/storage/v1/bucket").json()] == ["bronze-bucket", "prata"]
+        assert http.request("DELETE", "/storage/v1/bucket/prata", json={}).status_code == 200
+        assert error_of(http.get("/storage/v1/bucket/prata")) == NO_BUCKET
+
+    def test_one_that_exists(self, http: httpx.Client) -> None:
+        response = http.post("/storage/v1/bucket", json={"id": "bronze-bucket", "name": "bronze-bucket"})
+        assert error_of(response) == (400, "409", "Duplicate", "The resource already exists")
+
+    def test_one_with_objects_stays(self, http: httpx.Client) -> None:
+        put(http, "a")
+        response = http.request("DELETE", "/storage/v1/bucket/bronze-bucket", json={})
+        assert error_of(response)[1] == "409"
+
+    def test_anon_neither_sees_nor_makes_one(self, gateway: Gateway, http: httpx.Client) -> None:
+        http.headers.update(headers_of(gateway.anon_key))
+        assert error_of(http.get("/storage/v1/bucket/bronze-bucket")) == NO_BUCKET
+        response = http.post("/storage/v1/bucket", json={"id": "meu", "name": "meu"})
+        message = 'new row violates row-level security policy for table "buckets"'
+        assert error_of(response) == (400, "403", "Unauthorized", message)
+
+
+class TestObjects:
+    def test_upload_and_download(self, http: httpx.Client) -> None:
+        response = put(http, "2026/01/clientes.parquet", b"PAR1...")
+        assert response.status_code == 200
+        assert response.json()["Key"] == "bronze-bucket/2026/01/clientes.parquet"
+        for path in (OBJECT, OBJECT.replace("/object/", "/object/authenticated/")):
+            found = http.get(f"{path}/2026/01/clientes.parquet")
+            assert found.content == b"PAR1..."
+            assert found.headers["Content-Type"] == "application/vnd.apache.parquet"
+            assert found.headers["Cache-Control"] == "max-age=3600"
+
+    def test_an_object_is_not_overwritten_without_upsert(self, http: httpx.Client) -> None:
+        put(http, "a", b"1")
+        assert error_of(put(http, "a", b"2")) == (400, "409", "Duplicate", "The resource already exists")
+        assert http.get(f"{OBJECT}/a").content == b"1"
+        assert put(http, "a", b"3", **{"x-upsert": "true"}).status_code == 200
+        assert http.get(f"{OBJECT}/a").content == b"3"
+
+    def test_what_is_not_there(self, http: httpx.Client) -> None:
+        assert error_of(http.get(f"{OBJECT}/a")) == NOT_FOUND
+        assert error_of(http.get("/storage/v1/object/info/bronze-bucket/a")) == NOT_FOUND
+        assert error_of(http.get("/storage/v1/object/prata/a")) == NO_BUCKET
+        assert error_of(http.post("/storage/v1/object/prata/a", content=b"1")) == NO_BUCKET
+        assert http.head(f"{OBJECT}/a").status_code == 400
+
+    def test_info(self, http: httpx.Client) -> None:
+        put(http, "a/b", b"12345")
+        found = http.get("/storage/v1/object/info/bronze-bucket/a/b").json()
+        assert (found["name"], found["size"], found["bucket_id"]) == ("a/b", 5, "bronze-bucket")
+        assert http.head(f"{OBJECT}/a/b").headers["Content-Length"] == "5"
+
+    @pytest.mark.parametrize("name", ["ação", "a%23b", "a%25b", "a~b"])
+    def test_keys_with_other_characters(self, http: httpx.Client, name: str) -> None:
+        assert error_of(put(http, name))[:3] == (400, "400", "InvalidKey")
+
+    def test_keys_with_every_character_that_is_allowed(self, http: httpx.Client) -> None:
+        assert put(http, "A-z_0!.*'() &$@=;:+,%3F").status_code == 200
+
+    def test_too_large(self, gateway: Gateway, http: httpx.Client) -> None:
+        gateway.faults(max_object=10)
+        assert put(http, "a", b"x" * 10).status_code == 200
+        message = "The object exceeded the maximum allowed size"
+        assert error_of(put(http, "b", b"x" * 11)) == (400, "413", "Payload too large", message)
+
+    def test_delete_passes_over_what_is_missing(self, gateway: Gateway, http: httpx.Client) -> None:
+        put(http, "a/b")
+        deleted = http.request("DELETE", OBJECT, json={"prefixes": ["a/b", "a/c"]})
+        assert [each["name"] for each in deleted.json()] == ["a/b"]
+        assert error_of(http.get(f"{OBJECT}/a/b")) == NOT_FOUND
+        assert list(gateway.app.folder.iterdir()) == []
+
+    def test_delete_takes_a_thousand_names_at_most(self, http: httpx.Client) -> None:
+        response = http.request("DELETE", OBJECT, json={"prefixes": [f"a/{n}" for n in range(1001)]})
+        assert error_of(response)[3] == "body/prefixes must NOT have more than 1000 items"
+
+    def test_anon_reads_and_writes_nothing(self, gateway: Gateway, http: httpx.Client) -> None:
+        put(http, "a")
+        http.headers.update(headers_of(gateway.anon_key))
+        assert error_of(http.get(f"{OBJECT}/a")) == NOT_FOUND
+        assert http.post(LIST, json={"prefix": ""}).json() == []
+        assert http.request("DELETE", OBJECT, json={"prefixes": ["a"]}).json() == []
+        message = 'new row violates row-level security policy for table "objects"'
+        assert error_of(put(http, "b")) == (400, "403", "Unauthorized", message)
+
+    def test_an_expired_token(self, gateway: Gateway, http: httpx.Client) -> None:
+        token = gateway.app.keys.token("service_role", seconds=-60)
+        response = http.get(f"{OBJECT}/a", headers={"apikey": gateway.anon_key, "Authorization": f"Bearer {token}"})
+        assert error_of(response) == (400, "403", "Unauthorized", '"exp" claim timestamp check failed')
+
+
+class TestLists:
+    def test_one_folder_at_a_time(self, http: httpx.Client) -> None:
+        for name in ("2026/01/a", "2026/01/b", "2026/02/c", "2026/z"):
+            put(http, name)
+        entries = http.post(LIST, json={"prefix": "2026"}).json()
+        assert [(entry["name"], entry["id"] is None) for entry in entries] == [("01", True), ("02", True), ("z", False)]
+        assert (entries[0]["metadata"], entries[2]["metadata"]["size"]) == (None, 4)
+        assert [entry["name"] for entry in http.post(LIST, json={"prefix": "2026/01/"}).json()] == ["a", "b"]
+
+    def test_a_hundred_entries_unless_asked(self, gateway: Gateway, http: httpx.Client) -> None:
+        gateway.sql(
+            "insert into storage.objects (bucket_id, name, version) "
+            "select 'bronze-bucket', 'x/' || to_char(n, 'FM000'), n::text from generate_series(1, 120) n"
+        )
+        assert len(http.post(LIST, json={"prefix": "x"}).json()) == 100
+        rest = http.post(LIST, json={"prefix": "x", "limit": 200, "offset": 100}).json()
+        assert [entry["name"] for entry in rest] == [f"{n:03d}" for n in range(101, 121)]
+        last = http.post(LIST, json={"prefix": "x", "limit": 1, "sortBy": {"column": "name", "order": "desc"}}).json()
+        assert [entry["name"] for entry in last] == ["120"]
+        gateway.faults(list_rows=7)
+        assert len(http.post(LIST, json={"prefix": "x", "limit": 200}).json()) == 7
+
+    def test_the_prefix_has_to_be_given(self, http: httpx.Client) -> None:
+        assert error_of(http.post(LIST, json={}))[3] == "body must have required property 'prefix'"
+
+
+class TestResumableUploads:
+    def create(self, http: httpx.Client, name: str, length: int, **headers: str) -> httpx.Response:
+        values = {"bucketName": "bronze-bucket", "objectName": name, "contentType": "a/b", "cacheControl": "60"}
+        metadata = ",".join(f"{key} {base64.b64encode(value.encode()).decode()}" for key, value in values.items())
+        return http.post(
+            RESUMABLE,
+            headers={
+                "Tus-Resumable": "1.0.0",
+                "Upload-Length": str(length),
+                "Upload-Metadata": metadata,
+                **headers,
+            },
+        )
+
+    def send(self, http: httpx.Client, location: str, offset: int, chunk: bytes, **headers: str) -> httpx.Response:
+        return http.patch(
+            location,
+            content=chunk,
+            headers={
+                "Tus-Resumable": "1.0.0",
+                "Upload-Offset": str(offset),
+                "Content-Type": "application/offset+octet-stream",
+                **headers,
+            },
+        )
+
+    def offset(self, http: httpx.Client, location: str) -> str:
+        return http.head(location, headers={"Tus-Resumable": "1.0.0"}).headers["Upload-Offset"]
+
+    def test_in_chunks(self, http: httpx.Client) -> None:
+        created = self.create(http, "a/b", 6)
+        assert (created.status_code, created.headers["Tus-Resumable"]) == (201, "1.0.0")
+        location = created.headers["Location"]
+        assert location.startswith(str(http.base_url.join(f"{RESUMABLE}/")))
+        first = self.send(http, location, 0, b"1234")
+        assert (first.status_code, first.headers["Upload-Offset"]) == (204, "4")
+        assert error_of(http.get(f"{OBJECT}/a/b")) == NOT_FOUND
+        assert self.offset(http, location) == "4"
+        assert self.send(http, location, 4, b"56").headers["Tus-Complete"] == "1"
+        found = http.get(f"{OBJECT}/a/b")
+        assert (found.content, found.headers["Content-Type"]) == (b"123456", "a/b")
+
+    def test_the_first_chunk_may_come_with_the_creation(self, http: httpx.Client) -> None:
+        values = {"Content-Type": "application/offset+octet-stream"}
+        created = self.create(http, "a", 0, **values)
+        assert (created.status_code, created.headers["Upload-Offset"]) == (201, "0")
+        assert http.get(f"{OBJECT}/a").content == b""
+
+    def test_a_wrong_offset_is_409(self, http: httpx.Client) -> None:
+        location = self.create(http, "a", 6).headers["Location"]
+        response = self.send(http, location, 3, b"456")
+        assert (response.status_code, response.text) == (409, "Upload-Offset conflict\n")
+
+    def test_more_bytes_than_announced_is_413(self, http: httpx.Client) -> None:
+        location = self.create(http, "a", 2).headers["Location"]
+        assert self.send(http, location, 0, b"123").status_code == 413
+
+    def test_an_object_that_exists_is_409_without_upsert(self, http: httpx.Client) -> None:
+        put(http, "a", b"old")
+        response = self.create(http, "a", 3)
+        assert (response.status_code, response.text) == (409, "The resource already exists")
+        location = self.create(http, "a", 3, **{"x-upsert": "true"}).headers["Location"]
+        self.send(http, location, 0, b"new", **{"x-upsert": "true"})
+        assert http.get(f"{OBJECT}/a").content == b"new"
+
+    def test_refusals_have_the_real_status_and_plain_text(self, gateway: Gateway, http: httpx.Client) -> None:
+        gateway.faults(max_object=10)
+        assert self.create(http, "a", 11).status_code == 413
+        assert self.create(http, "ação", 1).status_code == 400
+        assert self.create(http, "a", 1, **{"Tus-Resumable": "0.2.0"}).status_code == 412
+        missing = http.head(f"{RESUMABLE}/bWlzc2luZw", headers={"Tus-Resumable": "1.0.0"})
+        assert missing.status_code == 404
+        http.headers.update(headers_of(gateway.anon_key))
+        assert self.create(http, "a", 1).status_code == 403
+
+    def test_an_upload_that_the_server_forgot_is_404(self, gateway: Gateway, http: httpx.Client) -> None:
+        location = self.create(http, "a", 6).headers["Location"]
+        gateway.faults(forget_uploads=True)
+        assert self.send(http, location, 0, b"123456").status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("POST", "object/sign/bronze-bucket/a"),
+        ("POST", "object/copy"),
+        ("POST", "object/move"),
+        ("GET", "object/public/bronze-bucket/a"),
+        ("POST", "object/list-v2/bronze-bucket"),
+        ("GET", "render/image/authenticated/bronze-bucket/a"),
+        ("POST", "s3/bronze-bucket"),
+    ],
+)
+def test_what_it_does_not_do_is_501_with_its_name(http: httpx.Client, method: str, path: str) -> None:
+    response = http.request(method, f"/storage/v1/{path}")
+    assert response.status_code == 501
+    assert response.json()["details"].startswith(f"Storage: {method} /{path.split('/')[0]}")

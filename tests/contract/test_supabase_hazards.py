@@ -1,0 +1,277 @@
+"""What goes wrong between here and a hosted project, and that no row and no count is lost by it."""
+
+from collections.abc import Iterator
+
+import pandas as pd
+import pyarrow as pa
+import pytest
+
+from elt.errors import Denied, Missing, Paused, Rejected, Timeout, TooLarge, Unreachable
+from elt.lakehouse.batches import upsert_in_batches
+from elt.lakehouse.ports import Bucket, Lakehouse, Tables, Within, Written
+from elt.lakehouse.resumable import CHUNK_BYTES
+from elt.lakehouse.supabase import SupabaseBucket
+from elt.supabase import TRIES, Project
+from tests.gateway.faults import Rule
+from tests.gateway.fixtures import Gateway
+from tests.hosted import lakehouse_of, project_of
+
+KEY = pa.schema([("id", pa.string())])
+WRITE = "/rest/v1/rpc/gravar"
+
+
+@pytest.fixture
+def hosted(gateway: Gateway) -> Iterator[Lakehouse]:
+    with lakehouse_of(project_of(gateway)) as lakehouse:
+        yield lakehouse
+
+
+@pytest.fixture
+def tables(hosted: Lakehouse) -> Tables:
+    return hosted.tables
+
+
+@pytest.fixture
+def bucket(hosted: Lakehouse) -> Bucket:
+    return hosted.bucket
+
+
+def clientes(count: int, nome: str = "Ana") -> pd.DataFrame:
+    return pd.DataFrame({"id": [f"k{number:06d}" for number in range(count)], "nome": nome})
+
+
+def keys_of(tables: Tables, size: int = 10_000, within: Within | None = None) -> list[str]:
+    pages = tables.pages("silver.clientes", KEY, key="id", size=size, within=within)
+    return sorted(str(key) for page in pages for key in page["id"])
+
+
+# Max rows: answers are cut without an error.
+
+
+@pytest.mark.parametrize("cap", [1, 7, 1_000])
+def test_a_table_longer_than_max_rows_is_read_to_its_end(gateway: Gateway, tables: Tables, cap: int) -> None:
+    rows = clientes(2_300 if cap == 1_000 else 20)
+    tables.upsert("silver.clientes", rows, key="id")
+    gateway.faults(max_rows=cap)
+    assert keys_of(tables) == rows["id"].to_list()
+
+
+def test_a_filtered_read_longer_than_max_rows_is_read_to_its_end(gateway: Gateway, tables: Tables) -> None:
+    rows = clientes(50)
+    tables.upsert("silver.clientes", rows, key="id")
+    gateway.faults(max_rows=8)
+    assert keys_of(tables, within=Within("nome", ["Ana"])) == rows["id"].to_list()
+
+
+def test_counting_is_not_cut_by_max_rows(gateway: Gateway, tables: Tables) -> None:
+    tables.upsert("silver.clientes", clientes(50), key="id")
+    gateway.faults(max_rows=8)
+    assert tables.count("silver.clientes") == 50
+
+
+def test_deleting_is_not_cut_by_max_rows_nor_by_the_rows_of_a_request(gateway: Gateway, tables: Tables) -> None:
+    tables.upsert("silver.clientes", clientes(50), key="id")
+    gateway.faults(max_rows=8)
+    with lakehouse_of(project_of(gateway), write_rows=20) as small:
+        assert small.tables.delete("silver.clientes", Within("nome", ["Ana"])) == 50
+
+
+def test_no_address_is_longer_than_gateways_take(gateway: Gateway, tables: Tables) -> None:
+    keys = [f"00000000-0000-4000-8000-{number:06d}ção" for number in range(500)]
+    keys_of(tables, within=Within("id", keys))
+    assert max(len(request.query) for request in gateway.requests("/rest/v1/clientes")) < 8_000
+
+
+# Requests that are too large or take too long.
+
+
+@pytest.mark.parametrize("caps", [{"timeout_above_rows": 90}, {"max_body": 4_000}], ids=["57014", "413"])
+def test_a_batch_that_is_too_much_is_halved_until_it_fits(
+    gateway: Gateway, tables: Tables, caps: dict[str, int]
+) -> None:
+    rows = clientes(1_000)
+    gateway.faults(**caps)
+    written, refused = upsert_in_batches(tables, "silver.clientes", rows)
+    assert (written, refused) == (Written(inserted=1_000), {})
+    assert tables.count("silver.clientes") == 1_000
+
+
+@pytest.mark.parametrize(("caps", "error"), [({"timeout_above_rows": 0}, Timeout), ({"max_body": 10}, TooLarge)])
+def test_a_single_row_that_is_too_much_is_an_error(
+    gateway: Gateway, tables: Tables, caps: dict[str, int], error: type[Exception]
+) -> None:
+    gateway.faults(**caps)
+    with pytest.raises(error):
+        upsert_in_batches(tables, "silver.clientes", clientes(4))
+
+
+def test_a_read_that_takes_too_long_asks_for_less(gateway: Gateway, tables: Tables) -> None:
+    rows = clientes(40)
+    tables.upsert("silver.clientes", rows, key="id")
+    gateway.faults(Rule(kind="status", path="/rest/v1/clientes", status=500, code="57014", times=3))
+    assert keys_of(tables, size=40) == rows["id"].to_list()
+    asked = [request.query.rpartition("limit=")[2] for request in gateway.requests("/rest/v1/clientes")]
+    assert asked[:4] == ["40", "20", "10", "5"]
+
+
+def test_writes_stay_under_the_rows_that_are_configured(gateway: Gateway) -> None:
+    with lakehouse_of(project_of(gateway), write_rows=300) as small:
+        upsert_in_batches(small.tables, "silver.clientes", clientes(1_000))
+    assert sorted(request.rows or 0 for request in gateway.requests(WRITE)) == [100, 300, 300, 300]
+
+
+# Connections that drop, and answers that are lost.
+
+
+@pytest.mark.parametrize("kind", ["drop_before", "drop_after", "truncate_answer"])
+def test_a_dropped_connection_neither_loses_nor_doubles_a_count(gateway: Gateway, tables: Tables, kind: str) -> None:
+    tables.upsert("silver.clientes", clientes(10), key="id")
+    gateway.faults(Rule(kind=kind, path=WRITE, on={1}))
+    rows = pd.concat([clientes(10, "Bia").head(4), clientes(10).iloc[4:], clientes(15).iloc[10:]])
+    written = tables.upsert("silver.clientes", rows, key="id")
+    assert written == Written(inserted=5, updated=4, unchanged=6)
+
+
+def test_a_delete_whose_answer_is_lost_is_counted(gateway: Gateway, tables: Tables) -> None:
+    tables.upsert("silver.clientes", clientes(10), key="id")
+    gateway.faults(Rule(kind="drop_after", path="/rest/v1/rpc/apagar", on={1}))
+    assert tables.delete("silver.clientes", Within("nome", ["Ana"])) == 10
+
+
+def test_results_of_old_writes_are_not_kept_for_ever(gateway: Gateway, tables: Tables) -> None:
+    tables.upsert("silver.clientes", clientes(1), key="id")
+    gateway.sql("update controle.escritas set feita_em = now() - interval '2 days'")
+    tables.upsert("silver.clientes", clientes(2), key="id")
+    assert gateway.sql("select count(*) from controle.escritas") == [(1,)]
+
+
+@pytest.mark.parametrize("kind", ["drop_before", "drop_after", "truncate_answer"])
+def test_a_read_goes_on_after_a_dropped_connection(gateway: Gateway, tables: Tables, kind: str) -> None:
+    rows = clientes(30)
+    tables.upsert("silver.clientes", rows, key="id")
+    gateway.faults(Rule(kind=kind, path="/rest/v1/clientes", on={2}), max_rows=10)
+    assert keys_of(tables) == rows["id"].to_list()
+
+
+@pytest.mark.parametrize("status", [429, 500, 502, 503, 504, 520, 522])
+def test_a_passing_failure_of_the_gateway_is_tried_again(gateway: Gateway, tables: Tables, status: int) -> None:
+    gateway.faults(Rule(kind="status", path=WRITE, status=status, times=2))
+    assert tables.upsert("silver.clientes", clientes(3), key="id") == Written(inserted=3)
+
+
+@pytest.mark.parametrize("code", ["PGRST000", "PGRST001", "PGRST002", "PGRST003"])
+def test_an_api_that_lost_its_database_is_tried_again(gateway: Gateway, tables: Tables, code: str) -> None:
+    gateway.faults(Rule(kind="status", path=WRITE, status=503, code=code, times=2))
+    assert tables.upsert("silver.clientes", clientes(3), key="id") == Written(inserted=3)
+
+
+def test_a_failure_that_stays_is_an_error_with_the_servers_words(gateway: Gateway, tables: Tables) -> None:
+    gateway.faults(Rule(kind="status", path=WRITE, status=502))
+    with pytest.raises(Unreachable, match="502 Bad Gateway") as caught:
+        tables.upsert("silver.clientes", clientes(3), key="id")
+    assert len(gateway.requests(WRITE)) == TRIES
+    assert "run the same command again" in caught.value.next_step
+
+
+def test_what_the_data_did_wrong_is_not_tried_again(gateway: Gateway, tables: Tables) -> None:
+    with pytest.raises(Rejected):
+        tables.upsert("silver.clientes", pd.concat([clientes(1), clientes(1)]), key="id")  # 21000, an HTTP 500
+    assert len(gateway.requests(WRITE)) == 1
+
+
+def test_what_is_forbidden_is_not_tried_again(gateway: Gateway) -> None:
+    with lakehouse_of(project_of(gateway, gateway.publishable_key)) as anonymous, pytest.raises(Denied):
+        anonymous.tables.upsert("silver.clientes", clientes(1), key="id")
+    assert len(gateway.requests(WRITE)) == 1
+
+
+# Projects that sleep.
+
+
+def test_a_paused_project_is_named_with_the_click_that_wakes_it(gateway: Gateway, tables: Tables) -> None:
+    gateway.faults(paused=True)
+    with pytest.raises(Paused, match="paused") as caught:
+        tables.count("silver.clientes")
+    assert "Restore project" in caught.value.next_step
+    assert len(gateway.requests("/rest/v1")) == 1
+
+
+def test_a_host_that_cannot_be_resolved_is_named_with_both_causes() -> None:
+    asleep = Project("https://abc.supabase.invalid", "sb_secret_x", wait_seconds=0.001)
+    with asleep as project, pytest.raises(Unreachable, match="cannot be resolved") as caught:
+        project.call("controle.devolver", {"p_dono": "eu"}, tries=2)
+    assert "LAKEHOUSE_URL" in caught.value.next_step
+    assert "Restore project" in caught.value.next_step
+
+
+# Storage.
+
+
+def test_lists_shorter_than_asked_for_are_followed_to_their_end(gateway: Gateway, bucket: Bucket) -> None:
+    paths = [f"a/{number:02d}" for number in range(23)]
+    for path in paths:
+        bucket.put(path, b"1")
+    gateway.faults(list_rows=5)
+    assert bucket.list() == paths
+
+
+@pytest.mark.parametrize("size", [10, CHUNK_BYTES + 1], ids=["small", "resumable"])
+@pytest.mark.parametrize("kind", ["drop_before", "drop_after", "truncate_answer"])
+def test_an_upload_that_is_tried_again_is_stored_once(gateway: Gateway, bucket: Bucket, kind: str, size: int) -> None:
+    gateway.faults(Rule(kind=kind, methods=("POST", "PATCH"), path="/storage/v1", times=1))
+    bucket.put("a", b"x" * size)
+    assert bucket.get("a") == b"x" * size
+
+
+def test_an_object_of_somebody_else_under_the_path_is_not_taken_for_ours(gateway: Gateway, bucket: Bucket) -> None:
+    bucket.put("a", b"theirs")
+    gateway.faults(Rule(kind="drop_before", methods=("POST",), path="/storage/v1", times=1))
+    with pytest.raises(Rejected):
+        bucket.put("a", b"ours")
+
+
+def test_a_dropped_upload_continues_where_it_stopped(gateway: Gateway, bucket: Bucket) -> None:
+    content = bytes(range(256)) * (3 * CHUNK_BYTES // 256) + b"end"
+    gateway.faults(Rule(kind="truncate_upload", methods=("PATCH",), path="/storage/v1", on={2}))
+    bucket.put("a", content)
+    assert bucket.get("a") == content
+    offsets = [int(request.headers["upload-offset"]) for request in gateway.requests("/storage/v1", "PATCH")]
+    assert offsets[:2] == [0, CHUNK_BYTES]
+    assert CHUNK_BYTES < offsets[2] < 2 * CHUNK_BYTES  # from the middle of the dropped chunk
+    assert sorted(offsets) == offsets
+
+
+def test_an_upload_whose_last_answer_is_lost_is_done(gateway: Gateway, bucket: Bucket) -> None:
+    content = b"x" * (2 * CHUNK_BYTES)
+    gateway.faults(Rule(kind="drop_after", methods=("PATCH",), path="/storage/v1", on={2}))
+    bucket.put("a", content)
+    assert bucket.get("a") == content
+
+
+def test_an_upload_that_the_server_forgot_is_begun_anew(gateway: Gateway, bucket: Bucket) -> None:
+    content = b"x" * (2 * CHUNK_BYTES)
+    gateway.faults(Rule(kind="status", methods=("PATCH", "HEAD"), path="/storage/v1", status=404, on={2}))
+    bucket.put("a", content)
+    assert bucket.get("a") == content
+    assert [r.path for r in gateway.requests("/storage/v1/upload/resumable", "POST")] == [
+        "/storage/v1/upload/resumable"
+    ] * 2
+
+
+@pytest.mark.parametrize("size", [1_000, CHUNK_BYTES + 1], ids=["small", "resumable"])
+def test_an_object_over_the_projects_limit_is_too_large(gateway: Gateway, bucket: Bucket, size: int) -> None:
+    gateway.faults(max_object=size - 1)
+    with pytest.raises(TooLarge):
+        bucket.put("a", b"x" * size)
+    assert bucket.list() == []
+
+
+def test_a_download_that_breaks_off_is_read_again(gateway: Gateway, bucket: Bucket) -> None:
+    bucket.put("a", b"x" * 100_000)
+    gateway.faults(Rule(kind="truncate_answer", methods=("GET",), path="/storage/v1/object", times=1))
+    assert bucket.get("a") == b"x" * 100_000
+
+
+def test_a_missing_bucket_is_missing(gateway: Gateway) -> None:
+    with project_of(gateway) as project, pytest.raises(Missing, match="Bucket not found"):
+        SupabaseBucket(project, "absent").put("a", b"1")

@@ -1,0 +1,165 @@
+"""Who may do what in a hosted lakehouse: row-level security and grants are PostgreSQL's own, asked through the API."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from elt.catalog import TABLES
+from elt.errors import Denied, LakehouseError
+from elt.lakehouse import migrations
+from elt.progress import SilentReporter
+from elt.runner import Runner
+from tests.gateway.fixtures import Gateway
+from tests.hosted import BUCKET, fill_shop, lakehouse_of, project_of, shop_of
+
+OPEN_DEMO = migrations.FOLDER.parent / "open-demo.sql"
+EVERY_TABLE = [
+    *(("silver", table.name) for table in TABLES),
+    *(("silver", name) for name in ("rejeitados", "valores_rejeitados")),
+    *(("gold", name) for name in ("analise_clientes_pedidos", "analise_produtos")),
+    *(("controle", name) for name in ("execucoes", "arrendamento", "pendencias", "migracoes", "escritas")),
+]
+GOLD = [name for name in EVERY_TABLE if name[0] == "gold"]
+
+
+ROWS = """
+insert into silver.clientes (id, nome) values ('1', 'Ana');
+insert into silver.produtos (id) values ('1');
+insert into silver.pedidos (id, id_cliente, id_produto) values ('1', '1', '1');
+insert into silver.rejeitados (id, tabela, motivo, linha, snapshot) values ('1', 't', 'm', '{}', 's');
+insert into silver.valores_rejeitados (id, tabela, chave, coluna, valor, motivo, snapshot) values
+  ('1', 't', 'c', 'c', 'v', 'm', 's');
+insert into gold.analise_clientes_pedidos (id_cliente) values ('1');
+insert into gold.analise_produtos (id_produto) values ('1');
+insert into controle.execucoes (id, execucao, camada) values ('1', 'e', 'gold');
+insert into controle.arrendamento values ('pipeline', 'dono', now());
+insert into controle.escritas (id) values ('00000000-0000-4000-8000-000000000000')
+"""
+
+
+@pytest.fixture
+def filled(gateway: Gateway) -> Gateway:
+    """A lakehouse with a row in every table and an object in its bucket."""
+    for statement in ROWS.split(";"):
+        gateway.sql(statement)
+    with lakehouse_of(project_of(gateway)) as hosted:
+        hosted.bucket.put("2026/object", b"x")
+    return gateway
+
+
+@pytest.fixture
+def ask(filled: Gateway) -> Iterator[httpx.Client]:
+    """Plain HTTP, so that nothing of ours stands between the key and the server."""
+    with httpx.Client(base_url=filled.url) as client:
+        yield client
+
+
+def headers(gateway: Gateway, who: str, schema: str) -> dict[str, str]:
+    token = {
+        "anon": gateway.anon_key,
+        "publishable": gateway.publishable_key,
+        "authenticated": gateway.authenticated_key,
+        "service_role": gateway.service_key,
+    }[who]
+    key = token if who == "publishable" else gateway.anon_key if who == "authenticated" else token
+    return {"apikey": key, "Authorization": f"Bearer {token}", "Accept-Profile": schema, "Content-Profile": schema}
+
+
+def state(gateway: Gateway) -> list[object]:
+    """What every table holds."""
+    return [gateway.sql(f"select to_json(t)::text from {schema}.{table} t") for schema, table in EVERY_TABLE]
+
+
+@pytest.mark.parametrize("who", ["anon", "publishable"])
+def test_anon_reads_and_writes_nothing(filled: Gateway, ask: httpx.Client, who: str) -> None:
+    before = state(filled)
+    for schema, table in EVERY_TABLE:
+        row = json.loads(str(filled.sql(f"select to_json(t)::text from {schema}.{table} t limit 1")[0][0]))
+        mine, every = headers(filled, who, schema), f"/rest/v1/{table}?{next(iter(row))}=not.is.null"
+        answers = [
+            ask.get(f"/rest/v1/{table}", headers=mine),
+            ask.post(f"/rest/v1/{table}", headers=mine, json=row),
+            ask.patch(every, headers=mine, json=row),
+            ask.delete(every, headers=mine),
+        ]
+        assert [(answer.status_code, answer.json()["code"]) for answer in answers] == [(401, "42501")] * 4
+    assert state(filled) == before
+
+
+def test_signed_in_people_read_gold_only(filled: Gateway, ask: httpx.Client) -> None:
+    answers = {
+        (schema, table): ask.get(f"/rest/v1/{table}", headers=headers(filled, "authenticated", schema))
+        for schema, table in EVERY_TABLE
+    }
+    assert [name for name, answer in answers.items() if answer.status_code == 200] == GOLD
+    assert all(len(answers[name].json()) == 1 for name in GOLD)
+    assert {answer.json()["code"] for name, answer in answers.items() if name not in GOLD} == {"42501"}
+
+
+@pytest.mark.parametrize(("schema", "table"), GOLD)
+def test_signed_in_people_do_not_write_gold(filled: Gateway, ask: httpx.Client, schema: str, table: str) -> None:
+    mine = {**headers(filled, "authenticated", schema), "Content-Type": "application/json"}
+    column = "id_cliente" if "clientes" in table else "id_produto"
+    answers = [
+        ask.post(f"/rest/v1/{table}", headers=mine, json={column: "new"}),
+        ask.patch(f"/rest/v1/{table}?{column}=not.is.null", headers=mine, json={column: "new"}),
+        ask.delete(f"/rest/v1/{table}?{column}=not.is.null", headers=mine),
+    ]
+    assert [answer.status_code for answer in answers] == [403] * 3
+
+
+@pytest.mark.parametrize("who", ["anon", "authenticated"])
+def test_nobody_else_calls_the_functions_that_write(filled: Gateway, ask: httpx.Client, who: str) -> None:
+    mine = headers(filled, who, "controle")
+    for name, arguments in (
+        ("gravar", {"p_id": None, "p_tabela": "silver.clientes", "p_chave": "id", "p_colunas": {"id": ["x"]}}),
+        ("apagar", {"p_id": None, "p_tabela": "silver.clientes", "p_filtros": [], "p_exceto": None, "p_limite": 9}),
+        ("devolver", {"p_dono": "x"}),
+    ):
+        assert ask.post(f"/rest/v1/rpc/{name}", headers=mine, json=arguments).status_code in (401, 403)
+    assert filled.sql("select count(*) from silver.clientes") == [(1,)]
+
+
+@pytest.mark.parametrize("who", ["anon", "authenticated"])
+def test_nobody_else_sees_the_bucket(filled: Gateway, who: str) -> None:
+    mine = headers(filled, who, "public")
+    listed = httpx.post(f"{filled.url}/storage/v1/object/list/{BUCKET}", headers=mine, json={"prefix": ""})
+    assert listed.json() == []
+    put = httpx.post(f"{filled.url}/storage/v1/object/{BUCKET}/2026/x", headers=mine, content=b"x")
+    assert put.json()["statusCode"] == "403"
+
+
+def test_the_functions_that_write_reach_only_what_the_caller_may(filled: Gateway) -> None:
+    with project_of(filled, filled.service_key) as project, pytest.raises(LakehouseError):
+        project.call(
+            "controle.gravar",
+            {
+                "p_id": "00000000-0000-4000-8000-000000000000",
+                "p_tabela": "pg_catalog.pg_authid",
+                "p_chave": "rolname",
+                "p_colunas": {"rolname": ["x"], "rolsuper": ["true"]},
+            },
+        )
+
+
+def test_open_demo_lets_anon_run_the_pipeline_and_can_be_closed_again(
+    gateway: Gateway, source_gateway: Gateway
+) -> None:
+    fill_shop(source_gateway, clientes=5, produtos=2, pedidos=9)
+    gateway.sql(OPEN_DEMO.read_text())
+    with lakehouse_of(project_of(gateway, gateway.publishable_key)) as open_to_all:
+        results = Runner(open_to_all, SilentReporter()).run(shop_of(source_gateway))
+    assert [int(result.key) for result in results] == [246, 468, 680]
+    gateway.sql((migrations.FOLDER / "20260101000500_escritas.sql").read_text())
+    with lakehouse_of(project_of(gateway, gateway.publishable_key)) as closed, pytest.raises(Denied):
+        closed.tables.count("silver.clientes")
+
+
+def test_the_files_that_open_and_close_can_be_run_twice(gateway: Gateway) -> None:
+    for file in (OPEN_DEMO, OPEN_DEMO, *sorted(Path(migrations.FOLDER).glob("*.sql"))):
+        gateway.sql(file.read_text())
+    with lakehouse_of(project_of(gateway, gateway.anon_key)) as closed, pytest.raises(Denied):
+        closed.tables.count("gold.analise_produtos")

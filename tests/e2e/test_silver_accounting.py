@@ -1,0 +1,148 @@
+"""Rows in = written + unchanged + merged repeats + quarantined: in every run, for every table."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from elt.errors import AccountingError
+from elt.lakehouse.ports import Lakehouse, Tables, Within, Written
+from elt.ledger import recent
+from elt.progress import SilentReporter
+from elt.runner import Runner
+from elt.sources.sample import SampleShop
+from tests.shops import Row, contents, write_shop
+
+SMALL = SampleShop(clientes=60, produtos=12, pedidos=300, known=60, dirt=0.2)
+
+
+class Wrapped:
+    """Real tables whose answers a test may change."""
+
+    def __init__(self, tables: Tables) -> None:
+        self._tables = tables
+        self.in_flight = tables.in_flight
+        self.write_rows = tables.write_rows
+
+    def pages(
+        self, table: str, schema: pa.Schema, *, key: str, size: int, within: Within | None = None
+    ) -> Iterator[pd.DataFrame]:
+        return self._tables.pages(table, schema, key=key, size=size, within=within)
+
+    def upsert(self, table: str, rows: pd.DataFrame, *, key: str) -> Written:
+        return self._tables.upsert(table, rows, key=key)
+
+    def delete(self, table: str, within: Within) -> int:
+        return self._tables.delete(table, within)
+
+    def count(self, table: str, within: Within | None = None) -> int:
+        return self._tables.count(table, within)
+
+    def call(self, function: str, **arguments: object) -> object:
+        return self._tables.call(function, **arguments)
+
+    def close(self) -> None:
+        self._tables.close()
+
+
+class LosesOneRow(Wrapped):
+    """Writes all rows of ``silver.clientes`` but the last."""
+
+    def upsert(self, table: str, rows: pd.DataFrame, *, key: str) -> Written:
+        return super().upsert(table, rows.iloc[:-1] if table == "silver.clientes" else rows, key=key)
+
+
+class SaysOneMore(Wrapped):
+    """Answers one inserted row more than there is."""
+
+    def upsert(self, table: str, rows: pd.DataFrame, *, key: str) -> Written:
+        done = super().upsert(table, rows, key=key)
+        return replace(done, inserted=done.inserted + 1) if table == "silver.pedidos" else done
+
+
+@pytest.mark.parametrize(("wrapper", "table"), [(LosesOneRow, "clientes"), (SaysOneMore, "pedidos")])
+def test_a_run_whose_sum_does_not_add_up_fails_and_the_next_one_heals_it(
+    lakehouse: Lakehouse, tmp_path: Path, wrapper: type[Wrapped], table: str
+) -> None:
+    source = write_shop(tmp_path / "shop")
+    lying = Lakehouse(wrapper(lakehouse.tables), lakehouse.bucket, "lying")
+    with pytest.raises(AccountingError, match=f"silver {table}: 1 rows in, but"):
+        Runner(lying, SilentReporter()).run(source)
+    failed = recent(lakehouse.tables)[0]
+    assert str(failed["erro"]).startswith(f"silver {table}: 1 rows in")
+    assert failed["chave"] is None
+    Runner(lakehouse, SilentReporter()).run(source)
+    found = contents(lakehouse)
+    assert [len(found[f"silver.{name}"]) for name in ("clientes", "produtos", "pedidos")] == [1, 1, 1]
+    assert len(found["gold.analise_produtos"]) == 1
+
+
+def ledger_adds_up(lakehouse: Lakehouse) -> None:
+    for row in recent(lakehouse.tables):
+        out = ("linhas_gravadas", "linhas_inalteradas", "linhas_repetidas", "linhas_em_quarentena")
+        assert row["linhas_lidas"] == sum(int(str(row[name])) for name in out), row
+        details = row["detalhes"]
+        assert isinstance(details, dict)
+        if row["camada"] == "silver" and details:
+            assert row["linhas_lidas"] == sum(table["read"] for table in details.values())
+
+
+def test_the_sample_shop_adds_up_at_every_look(runner: Runner, lakehouse: Lakehouse) -> None:
+    first = runner.run(SMALL)[1].counts
+    assert first.read == 60 + 12 + 300
+    assert min(first.written, first.repeated, first.quarantined) > 0
+    second = runner.run(SMALL.two_months_later())[1].counts
+    assert second.read == 95 + 12 + 900
+    assert min(second.written, second.unchanged, second.quarantined) > 0
+    ledger_adds_up(lakehouse)
+
+
+def test_silver_and_quarantine_together_hold_every_row_that_was_not_a_repeat(
+    runner: Runner, lakehouse: Lakehouse
+) -> None:
+    counts = runner.run(SMALL)[1].counts
+    found = contents(lakehouse)
+    kept = sum(len(found[f"silver.{name}"]) for name in ("clientes", "produtos", "pedidos"))
+    assert kept == counts.written
+    assert len(found["silver.rejeitados"]) == counts.quarantined
+
+
+IDS = st.sampled_from(["1", "2", "3", None, " ", "\x00"])
+CLIENTES = st.fixed_dictionaries({"id_cliente": IDS, "nome": st.sampled_from(["a", "b", None])})
+PRODUTOS = st.fixed_dictionaries({"id_produto": IDS, "preco": st.sampled_from(["1,50", "1.234", None])})
+PEDIDOS = st.fixed_dictionaries(
+    {
+        "id_pedido": IDS,
+        "id_cliente": IDS,
+        "id_produto": IDS,
+        "quantidade": st.sampled_from(["1", "0", "x"]),
+        "data_pedido": st.sampled_from(["2024-03-05", "31/02/2024"]),
+    }
+)
+SHOPS = st.fixed_dictionaries(
+    {
+        "clientes": st.lists(CLIENTES, max_size=4),
+        "produtos": st.lists(PRODUTOS, max_size=4),
+        "pedidos": st.lists(PEDIDOS, max_size=5),
+    }
+)
+
+
+@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(SHOPS, min_size=1, max_size=3))
+def test_any_sequence_of_shops_adds_up_and_ends_as_the_last_one_applied_whole(
+    runner: Runner, lakehouse: Lakehouse, tmp_path: Path, shops: list[Mapping[str, list[Row]]]
+) -> None:
+    for number, shop in enumerate(shops):
+        source = write_shop(tmp_path / str(number), **shop)
+        for result in runner.run(source):
+            result.counts.check(result.layer)
+    before = contents(lakehouse)
+    again = runner.silver(full=True)
+    assert again.counts.written == 0
+    assert contents(lakehouse) == before

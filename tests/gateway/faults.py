@@ -1,0 +1,155 @@
+"""Faults on demand: what a test, or a person with ``curl``, can make the stand-in do wrong, and what caps it applies.
+
+``POST /_faults`` with the JSON of a ``Faults`` sets them all at once; ``{}`` is the default state: no fault, the caps
+of a new hosted project. Nothing here is random without a seed.
+"""
+
+import random
+import threading
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
+
+from tests.gateway.answers import JSON_TYPE, Answer, PostgrestError, as_json
+
+MIB = 2**20
+
+
+class Rule(BaseModel):
+    """One thing that goes wrong for some requests: those of ``methods`` whose path begins with ``path``.
+
+    Of these, the ``on``-th ones (counted from 1 since the rule was set), or a random ``share``, or all; at most
+    ``times``. ``status`` answers with it (``code``: as PostgREST's error); ``drop_before`` and ``drop_after`` close the
+    connection before or after the work is done; ``truncate_answer`` closes it in the middle of the answer;
+    ``truncate_upload`` in the middle of the request (a resumable upload keeps what came); ``slow`` waits ``seconds``.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    kind: Literal["status", "drop_before", "drop_after", "truncate_answer", "truncate_upload", "slow"]
+    methods: tuple[str, ...] = ()
+    path: str = "/"
+    on: frozenset[int] = frozenset()
+    share: float | None = None
+    times: int | None = None
+    seed: int = 0
+    status: int = 503
+    code: str | None = None
+    retry_after: int | None = None
+    seconds: float = 0.0
+
+    _seen: int = PrivateAttr(0)
+    _struck: int = PrivateAttr(0)
+    _random: random.Random = PrivateAttr(default_factory=random.Random)
+
+    def model_post_init(self, _context: object) -> None:
+        """Start the rule's own random numbers."""
+        self._random = random.Random(self.seed)
+
+    def strikes(self, method: str, path: str) -> bool:
+        """Whether this request is one of those; counts it."""
+        if (self.methods and method not in self.methods) or not path.startswith(self.path):
+            return False
+        self._seen += 1
+        if self.times is not None and self._struck >= self.times:
+            return False
+        if self.on:
+            struck = self._seen in self.on
+        elif self.share is not None:
+            struck = self._random.random() < self.share
+        else:
+            struck = True
+        self._struck += struck
+        return struck
+
+
+class Faults(BaseModel):
+    """Every switch. Sizes in bytes, times in seconds; None: no such limit.
+
+    ``max_rows``: PostgREST's db-max-rows; ``list_rows``: no list of objects is longer, whatever limit was asked for;
+    ``timeout_above_rows``: a body of more rows ends with 57014 and writes nothing; ``statement_timeout``: for every
+    role, instead of the roles' own; ``max_body``: a larger request is refused with 413 by the gateway; ``max_url``: a
+    longer path and query is refused with 414; ``max_object``: Storage's file size limit; ``paused``: the project is
+    paused; ``forget_uploads``: unfinished uploads are gone.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    max_rows: int | None = 1000
+    list_rows: int | None = None
+    timeout_above_rows: int | None = None
+    statement_timeout: float | None = None
+    max_body: int | None = None
+    max_url: int | None = 8 * 1024
+    max_object: int | None = 50 * MIB
+    paused: bool = False
+    forget_uploads: bool = False
+    rules: list[Rule] = Field(default_factory=list)
+
+    _lock: threading.Lock = PrivateAttr(default_factory=threading.Lock)
+
+    def striking(self, method: str, path: str) -> list[Rule]:
+        """The rules that strike this request."""
+        with self._lock:
+            return [rule for rule in self.rules if rule.strikes(method, path)]
+
+
+def failure(rule: Rule) -> Answer:
+    """The response of a rule of the kind ``status``: HTML, as the proxies in front of a project send it.
+
+    With ``code`` it is PostgREST's JSON instead; 429 is the gateway's JSON.
+    """
+    headers = {"Retry-After": str(rule.retry_after)} if rule.retry_after is not None else {}
+    if rule.code is not None:
+        return PostgrestError(
+            rule.status, rule.code, _WORDS.get(rule.code, "a fault on demand"), headers=headers
+        ).answer()
+    if rule.status == 429:
+        return as_json(429, {"message": "API rate limit exceeded"}, headers)
+    return html(rule.status, headers)
+
+
+def html(status: int, headers: dict[str, str] | None = None) -> Answer:
+    """An error page of a proxy: neither JSON nor from the project's servers."""
+    title = f"{status} {_TITLES.get(status, 'Error')}"
+    body = f"<html>\r\n<head><title>{title}</title></head>\r\n<body>\r\n<center><h1>{title}</h1></center>\r\n<hr>"
+    body += "<center>cloudflare</center>\r\n</body>\r\n</html>\r\n"
+    return Answer(status, {"Content-Type": "text/html; charset=UTF-8", **(headers or {})}, body.encode())
+
+
+def too_long() -> Answer:
+    """A URL that the proxies do not take, as a list of some hundred keys in a filter makes it.
+
+    Source: https://github.com/supabase/postgrest-py/issues/365 (status and words). The limit is not documented: 8 KiB
+    is the size of nginx's ``large_client_header_buffers``; https://github.com/supabase/supabase-js/issues/678 met it.
+    """
+    return Answer(414, {"Content-Type": "text/plain"}, b"URI too long\n")
+
+
+def paused() -> Answer:
+    """A paused project. Source: https://supabase.com/docs/guides/platform/http-status-codes (540 project paused).
+
+    The page gives the status and no body: this one is made up. The host's name may also stop resolving; a test can use
+    a name under ``.invalid`` for that.
+    """
+    return Answer(540, {"Content-Type": JSON_TYPE}, b'{"message":"Project paused"}')
+
+
+STATEMENT_TIMEOUT = PostgrestError(500, "57014", "canceling statement due to statement timeout")
+
+_TITLES = {
+    413: "Request Entity Too Large",
+    500: "Internal Server Error",
+    502: "Bad Gateway",
+    503: "Service Temporarily Unavailable",
+    504: "Gateway Time-out",
+    520: "Web server is returning an unknown error",
+    522: "Connection timed out",
+}
+_WORDS = {
+    "57014": "canceling statement due to statement timeout",
+    "PGRST000": "Database connection error. Retrying the connection.",
+    "PGRST001": "Database client error. Retrying the connection.",
+    "PGRST002": "Could not query the database for the schema cache. Retrying.",
+    "PGRST003": "Timed out acquiring connection from connection pool.",
+}

@@ -1,0 +1,167 @@
+"""Every way in which a hosted project can fail has one of our errors, with the server's words and without a key."""
+
+import json
+import traceback
+
+import httpx
+import psycopg
+import pytest
+
+from elt.errors import (
+    ConfigurationError,
+    Denied,
+    Full,
+    LakehouseError,
+    Missing,
+    Paused,
+    Rejected,
+    Timeout,
+    TooLarge,
+    Unreachable,
+)
+from elt.postgres import translate
+from elt.sqlstates import error_of
+from elt.supabase import Project, refused, role_of, unanswered
+
+KEY = "sb_secret_do-not-show-me"
+
+
+def answer(status: int, body: object, headers: dict[str, str] | None = None) -> httpx.Response:
+    content = body.encode() if isinstance(body, str) else json.dumps(body).encode()
+    return httpx.Response(status, content=content, headers=headers)
+
+
+def postgrest(status: int, code: str) -> httpx.Response:
+    return answer(status, {"code": code, "message": "words", "details": "more", "hint": None})
+
+
+def storage(status: str, error: str, message: str = "words") -> httpx.Response:
+    return answer(400, {"statusCode": status, "error": error, "message": message})
+
+
+@pytest.mark.parametrize(
+    ("response", "kind"),
+    [
+        (postgrest(500, "57014"), Timeout),  # the status says nothing: 57014 and 21000 are both HTTP 500
+        (postgrest(500, "21000"), Rejected),
+        (postgrest(409, "23503"), Rejected),
+        (postgrest(409, "23505"), Rejected),
+        (postgrest(400, "23502"), Rejected),
+        (postgrest(400, "22P02"), Rejected),
+        (postgrest(403, "42501"), Denied),
+        (postgrest(401, "42501"), Denied),
+        (postgrest(404, "42883"), Missing),
+        (postgrest(400, "42703"), Missing),
+        (postgrest(503, "57P01"), Unreachable),
+        (postgrest(503, "53300"), Unreachable),
+        (postgrest(500, "53100"), Full),
+        (postgrest(405, "25006"), Full),
+        (postgrest(500, "40P01"), Unreachable),
+        (postgrest(400, "40001"), Unreachable),
+        (postgrest(500, "XX000"), Unreachable),
+        (postgrest(503, "PGRST000"), Unreachable),
+        (postgrest(503, "PGRST001"), Unreachable),
+        (postgrest(503, "PGRST002"), Unreachable),
+        (postgrest(504, "PGRST003"), Unreachable),
+        (postgrest(406, "PGRST106"), Missing),
+        (postgrest(404, "PGRST202"), Missing),
+        (postgrest(400, "PGRST204"), Missing),
+        (postgrest(404, "PGRST205"), Missing),
+        (postgrest(401, "PGRST301"), Denied),
+        (postgrest(401, "PGRST303"), Denied),
+        (postgrest(400, "PGRST102"), LakehouseError),
+        (answer(503, "", {"Proxy-Status": "PostgREST; error=PGRST002"}), Unreachable),
+        (answer(406, "", {"Proxy-Status": "PostgREST; error=PGRST106"}), Missing),
+        (storage("409", "Duplicate"), Rejected),
+        (storage("404", "not_found"), Missing),
+        (storage("404", "Bucket not found"), Missing),
+        (storage("413", "Payload too large"), TooLarge),
+        (storage("403", "Unauthorized"), Denied),
+        (storage("400", "InvalidKey"), Rejected),
+        (storage("544", "DatabaseTimeout"), Unreachable),
+        (answer(429, {"message": "API rate limit exceeded"}), Unreachable),
+        (answer(401, {"message": "Invalid API key", "hint": "Double check it"}), Denied),
+        (answer(402, {"message": "exceeded_egress_quota"}), Denied),
+        (answer(413, "<html><h1>413 Request Entity Too Large</h1></html>"), TooLarge),
+        (answer(414, "<html><h1>414 Request-URI Too Large</h1></html>"), TooLarge),
+        *((answer(status, "<html><h1>Bad</h1></html>"), Unreachable) for status in (500, 502, 503, 504, 520, 522, 525)),
+        (answer(540, {"message": "Project paused"}), Paused),
+        (answer(404, {"message": "no Route matched with those values"}), Missing),
+        (answer(501, "not implemented"), LakehouseError),
+    ],
+)
+def test_an_answer_becomes_the_error_of_its_code(response: httpx.Response, kind: type[LakehouseError]) -> None:
+    assert type(refused(response)) is kind
+
+
+def test_an_error_holds_the_servers_words_without_the_page_around_them() -> None:
+    page = "<html>\r\n<head><title>502 Bad Gateway</title></head>\r\n<body><center>cloudflare</center></body></html>"
+    assert refused(answer(502, page)).what == "502 Bad Gateway cloudflare (status 502)"
+    assert refused(postgrest(409, "23503")).what == "words more"
+
+
+def transport_errors() -> list[type[httpx.TransportError]]:
+    found: list[type[httpx.TransportError]] = []
+    waiting = [httpx.TransportError]
+    while waiting:
+        kind = waiting.pop()
+        found.append(kind)
+        waiting.extend(kind.__subclasses__())
+    return found
+
+
+@pytest.mark.parametrize("kind", transport_errors())
+def test_every_error_of_the_network_is_one_of_ours(kind: type[httpx.TransportError]) -> None:
+    ours = unanswered(kind("words"))
+    permanent = issubclass(kind, httpx.UnsupportedProtocol | httpx.LocalProtocolError)
+    assert type(ours) is (LakehouseError if permanent else Unreachable)
+    assert "words" in ours.what
+
+
+def sqlstates() -> list[type[psycopg.Error]]:
+    kinds = [kind for kind in vars(psycopg.errors).values() if isinstance(kind, type)]
+    return [kind for kind in kinds if issubclass(kind, psycopg.Error) and kind.sqlstate]
+
+
+def test_every_error_of_postgresql_is_the_same_by_both_ways() -> None:
+    for kind in sqlstates():
+        direct = translate(kind("words"), "doing")
+        over_http = refused(postgrest(400, str(kind.sqlstate)))
+        known = error_of(str(kind.sqlstate), "words")
+        assert isinstance(direct, LakehouseError)
+        assert known is None or type(direct) is type(over_http) is type(known)
+
+
+@pytest.mark.parametrize(
+    ("url", "key", "words"),
+    [
+        ("abc.supabase.co", KEY, "LAKEHOUSE_URL is not an http"),
+        ("postgresql://u:p@h/db", KEY, "LAKEHOUSE_URL is not an http"),
+        ("https://abc.supabase.co/rest/v1", KEY, "LAKEHOUSE_URL has a path"),
+        ("https://", KEY, "LAKEHOUSE_URL is not an http"),
+        ("https://[x", KEY, "LAKEHOUSE_URL is not an http"),
+        ("https://abc.supabase.co", f"{KEY}\n", "LAKEHOUSE_KEY holds characters"),
+        ("https://abc.supabase.co", f"“{KEY}”", "LAKEHOUSE_KEY holds characters"),
+    ],
+)
+def test_what_cannot_be_a_project_is_refused_before_any_request(url: str, key: str, words: str) -> None:
+    with pytest.raises(ConfigurationError, match=words) as caught:
+        Project(url, key)
+    assert "do-not-show-me" not in "".join(traceback.format_exception(caught.value))
+
+
+def test_a_project_does_not_show_its_key() -> None:
+    with Project("https://abc.supabase.co", KEY) as project:
+        shown = [repr(project), str(project), repr(project.client), repr(project.storage), repr(project.http)]
+        shown.append(repr(project.postgrest.headers.get("x-client-info")))
+    assert not any("do-not-show-me" in text for text in shown)
+
+
+def test_a_key_says_its_role() -> None:
+    # The middle part is base64url of {"role":"service_role"} and {"role":"anon"}.
+    assert role_of("x.eyJyb2xlIjoic2VydmljZV9yb2xlIn0.y") == "service_role"
+    assert role_of("x.eyJyb2xlIjoiYW5vbiJ9.y") == "anon"
+    assert role_of("sb_secret_x") == "service_role"
+    assert role_of("sb_publishable_x") == "anon"
+    assert role_of("something else") == ""
+    assert role_of("a.b.c") == ""
