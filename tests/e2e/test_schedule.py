@@ -133,6 +133,7 @@ def test_what_would_fail_is_alerted_a_day_before(listener: Listener, tmp_path: P
     assert desk.tick() == []
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("env")
 def test_an_end_that_does_not_answer_is_alerted_once(listener: Listener, monkeypatch: pytest.MonkeyPatch) -> None:
     desk = Desk(listener, kept_awake=("lakehouse",))
@@ -144,6 +145,7 @@ def test_an_end_that_does_not_answer_is_alerted_once(listener: Listener, monkeyp
     assert desk.tick() == []
 
 
+@pytest.mark.slow
 def test_two_schedulers_of_one_lakehouse_run_a_fire_once(
     env: dict[str, str], lakehouse_url: str, tmp_path: Path
 ) -> None:
@@ -167,6 +169,7 @@ def gold_is_done(url: str) -> bool:
     return bool(row[0])
 
 
+@pytest.mark.slow
 def test_sigterm_ends_an_idle_scheduler_with_0_and_health_follows_it(
     env: dict[str, str], lakehouse_url: str, tmp_path: Path
 ) -> None:
@@ -181,6 +184,7 @@ def test_sigterm_ends_an_idle_scheduler_with_0_and_health_follows_it(
     assert (code, json.loads(out)["problems"]) == (1, ["no scheduler is at work here"])
 
 
+@pytest.mark.slow
 def test_sigterm_ends_a_run_of_the_scheduler_after_its_batch_and_the_next_start_goes_on(
     env: dict[str, str], lakehouse_url: str, tmp_path: Path
 ) -> None:
