@@ -209,6 +209,21 @@ def test_its_command_fills_an_empty_volume_is_healthy_and_ends_at_sigterm(
         assert container.stop(seconds=10) == 0
 
 
+@pytest.mark.slow
+def test_a_second_container_on_the_volume_is_refused_and_the_first_goes_on(
+    image: containers.Image, volume: Path
+) -> None:
+    serving = "from elt.lakehouse.embedded import open_embedded as o; from pathlib import Path; o(Path('/data'))"
+    with containers.started(image, ["python", "-c", f"{serving}; print('open', flush=True); input()"], volume) as first:
+        first.log_until("open")
+
+        second = containers.run(image, [*image.entrypoint, "status", "--json"], volume)
+
+        assert second.returncode == 3
+        assert "in another container" in json.loads(second.stdout)["error"]
+        assert first.execute([*image.entrypoint, "status", "--json"]).returncode == 0
+
+
 # --- docker-compose.yml -----------------------------------------------------------------------------------------------
 
 
