@@ -1,11 +1,11 @@
 """A Dockerfile read, and performed without an engine: Linux namespaces stand for the container.
 
 What stands for what: this machine's /usr and a Python of the Dockerfile's version for the base image; a folder with
-the files of each stage for its layers; and for ``docker run --read-only --tmpfs /tmp --network none``: a chroot with its
-root mounted read-only, a tmpfs on /tmp, a folder for the volume, no network, shared memory of its own, and a namespace
-of process ids in which the command is process 1. RUN, COPY, ENV, WORKDIR, USER, ENTRYPOINT and CMD do what the
-Dockerfile's reference says; an instruction that is not known here is an error. It needs root (to mount) and, while it
-builds, the package index.
+the files of each stage for its layers; and for ``docker run --read-only --tmpfs /tmp --network none``: a chroot whose
+root is mounted read-only, a tmpfs on /tmp, a folder for the volume, no network, shared memory of its own, and a
+namespace of process ids in which the command is process 1. RUN, COPY, ENV, WORKDIR, USER, ENTRYPOINT and CMD do what
+the Dockerfile's reference says; an instruction that is not known here is an error. It needs root (to mount) and, while
+it builds, the package index.
 """
 
 import fnmatch
