@@ -1,10 +1,11 @@
 """A Dockerfile read, and performed without an engine: Linux namespaces stand for the container.
 
 What stands for what: this machine's /usr and a Python of the Dockerfile's version for the base image; a folder with
-the files of each stage for its layers; a chroot with its root mounted read-only, a tmpfs on /tmp, a folder for the
-volume, no network, and a process-id namespace whose process 1 is the command for ``docker run --read-only --tmpfs /tmp
---network none``. RUN, COPY, ENV, WORKDIR, USER, ENTRYPOINT and CMD do what the Dockerfile's reference says; an
-instruction that is not known here is an error. It needs root (to mount) and, while it builds, the package index.
+the files of each stage for its layers; and for ``docker run --read-only --tmpfs /tmp --network none``: a chroot whose
+root is mounted read-only, a tmpfs on /tmp, a folder for the volume, no network, shared memory of its own, and a
+namespace of process ids in which the command is process 1. RUN, COPY, ENV, WORKDIR, USER, ENTRYPOINT and CMD do what
+the Dockerfile's reference says; an instruction that is not known here is an error. It needs root (to mount) and, while
+it builds, the package index.
 """
 
 import fnmatch
@@ -62,7 +63,9 @@ def missing_for_building() -> str | None:
         return "namespaces are Linux's"
     if os.geteuid() != 0:
         return "mounting a root file system needs root"
-    tried = subprocess.run(["unshare", "--mount", "--pid", "--net", "--fork", "true"], capture_output=True, check=False)
+    tried = subprocess.run(
+        ["unshare", "--mount", "--pid", "--ipc", "--net", "--fork", "true"], capture_output=True, check=False
+    )
     return None if tried.returncode == 0 else f"no namespaces here: {tried.stderr.decode().strip()}"
 
 
@@ -103,7 +106,11 @@ def run(image: Image, command: Sequence[str], volume: Path) -> subprocess.Comple
 def started(image: Image, command: Sequence[str], volume: Path) -> Iterator["Container"]:
     """``docker run --detach``; killed at the end, if it still runs."""
     process = subprocess.Popen(
-        _contained(image, command, volume), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        _contained(image, command, volume),
+        stdin=subprocess.PIPE,  # open, and nothing comes
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
     )
     try:
         yield Container(image, process)
@@ -136,7 +143,16 @@ class Container:
 
     def execute(self, command: Sequence[str]) -> subprocess.CompletedProcess[str]:
         """``docker exec``."""
-        inside = ["nsenter", f"--target={self._first_process()}", "--mount", "--pid", "--net", "--root", "--wd=/"]
+        inside = [
+            "nsenter",
+            f"--target={self._first_process()}",
+            "--mount",
+            "--pid",
+            "--ipc",
+            "--net",
+            "--root",
+            "--wd=/",
+        ]
         return subprocess.run(
             [*inside, *_as_user(self.image, command, root="/")], capture_output=True, text=True, check=False, timeout=60
         )
@@ -284,7 +300,7 @@ exec "$@"
 
 
 def _namespace(*more: str) -> list[str]:
-    return ["unshare", "--mount", "--propagation=private", "--pid", "--fork", "--kill-child", *more]
+    return ["unshare", "--mount", "--propagation=private", "--pid", "--ipc", "--fork", "--kill-child", *more]
 
 
 def _mounts(image: Image, *, exec_after: bool = True) -> str:

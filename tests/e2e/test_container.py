@@ -209,6 +209,21 @@ def test_its_command_fills_an_empty_volume_is_healthy_and_ends_at_sigterm(
         assert container.stop(seconds=10) == 0
 
 
+@pytest.mark.slow
+def test_a_second_container_on_the_volume_is_refused_and_the_first_goes_on(
+    image: containers.Image, volume: Path
+) -> None:
+    serving = "from elt.lakehouse.embedded import open_embedded as o; from pathlib import Path; o(Path('/data'))"
+    with containers.started(image, ["python", "-c", f"{serving}; print('open', flush=True); input()"], volume) as first:
+        first.log_until("open")
+
+        second = containers.run(image, [*image.entrypoint, "status", "--json"], volume)
+
+        assert second.returncode == 3
+        assert "in another container" in json.loads(second.stdout)["error"]
+        assert first.execute([*image.entrypoint, "status", "--json"]).returncode == 0
+
+
 # --- docker-compose.yml -----------------------------------------------------------------------------------------------
 
 
@@ -268,18 +283,24 @@ def test_the_scheduler_is_closed_in_restarts_by_itself_and_cannot_fill_the_disk_
     assert "ports" not in medallion
 
 
-def test_keys_in_env_reach_the_scheduler_and_files_are_mounted(project: Path) -> None:
-    (project / ".env").write_text(
-        "LAKEHOUSE_URL=https://x.supabase.co\nLAKEHOUSE_KEY=sb_secret_1\nSOURCE_FILES=./shop\nDATA_DIR=elsewhere\n"
-    )
+def test_keys_in_env_reach_the_scheduler(project: Path) -> None:
+    keys = {"LAKEHOUSE_URL": "https://x.supabase.co", "LAKEHOUSE_KEY": "sb_secret_1"}
+    keys |= {"SUPABASE_URL": "https://y.supabase.co", "SUPABASE_KEY": "sb_secret_2"}
+    (project / ".env").write_text("".join(f"{name}={value}\n" for name, value in keys.items()) + "DATA_DIR=elsewhere\n")
+
+    environment = composed(project)["medallion"]["environment"]
+
+    assert {name: value for name, value in environment.items() if value} == {**keys, "DATA_DIR": "/data"}
+
+
+@pytest.mark.parametrize("folder", ["shop", "./shop", "shops/of two words"])
+def test_a_folder_of_files_is_mounted_where_the_scheduler_is_told_to_look(folder: str, project: Path) -> None:
+    (project / ".env").write_text(f"SOURCE_FILES={folder}\n")
 
     medallion = composed(project)["medallion"]
 
-    wanted = {"LAKEHOUSE_URL": "https://x.supabase.co", "LAKEHOUSE_KEY": "sb_secret_1", "SOURCE_FILES": "/source"}
-    assert wanted.items() <= medallion["environment"].items()
-    assert medallion["environment"]["DATA_DIR"] == "/data"
-    mounted = {mount["target"]: mount["source"] for mount in medallion["volumes"]}
-    assert mounted["/source"] == str(project / "shop")
+    mounted = {mount["target"]: (mount["source"], mount.get("read_only")) for mount in medallion["volumes"]}
+    assert mounted[medallion["environment"]["SOURCE_FILES"]] == (str(project / folder), True)
 
 
 def make_keys(project: Path) -> subprocess.CompletedProcess[str]:

@@ -9,6 +9,7 @@ from elt.lakehouse import migrations
 from elt.lakehouse.folder import FolderBucket
 from elt.lakehouse.ports import Lakehouse
 from elt.lakehouse.postgres import PostgresTables
+from elt.lakehouse.shared_folder import hold
 
 
 def start_postgres(folder: Path) -> str:
@@ -22,6 +23,7 @@ def start_postgres(folder: Path) -> str:
 
         try:
             folder.mkdir(parents=True, exist_ok=True)
+            hold(folder)
             server = get_server(folder / "postgres")
         except subprocess.SubprocessError as error:
             raise Unreachable(
