@@ -15,7 +15,7 @@ from elt.lakehouse.postgres import PostgresTables
 from elt.progress import SilentReporter
 from elt.runner import Runner
 
-pytest_plugins = ["tests.gateway.fixtures"]
+pytest_plugins = ["tests.gateway.fixtures", "tests.hosted"]
 
 TEMPLATE = "migrated"
 _numbers = itertools.count(1)
