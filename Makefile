@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help run test lint bench keys pictures lock clean
+.PHONY: help run test test-supabase lint bench keys pictures lock clean
 
 help:  ## what there is to make
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -12,6 +12,10 @@ run: .venv/run  ## bronze, silver, gold: the sample shop into ./data, or what .e
 
 test: .venv/dev  ## every test that needs no credentials
 	$(BIN)/pytest
+
+test-supabase: .venv/dev  ## the contract tests on a real, empty project: SUPABASE_TEST_URL, SUPABASE_TEST_KEY
+	@test -n "$$SUPABASE_TEST_URL" && test -n "$$SUPABASE_TEST_KEY" || (echo "set SUPABASE_TEST_URL and SUPABASE_TEST_KEY (a secret key) of an empty project with the migrations applied"; exit 2)
+	@$(BIN)/pytest tests/contract -k "project"
 
 lint: .venv/dev  ## style, types, import rules
 	$(BIN)/ruff check .

@@ -29,7 +29,8 @@ atexit.register(shutil.rmtree, _FOLDER, ignore_errors=True)
 # Timing never decides a test: this machine may be busy.
 settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("patient")
-pytest_plugins = ["tests.gateway.fixtures"]
+
+pytest_plugins = ["tests.gateway.fixtures", "tests.hosted"]
 
 TEMPLATE = "migrated"
 _numbers = itertools.count(1)

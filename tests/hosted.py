@@ -3,6 +3,8 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import pytest
+
 from elt.lakehouse.ports import Lakehouse
 from elt.lakehouse.supabase import SupabaseBucket, SupabaseTables
 from elt.sources.supabase import SupabaseSource
@@ -31,6 +33,21 @@ def lakehouse_of(project: Project, *, write_rows: int = 10_000) -> Iterator[Lake
 def shop_of(gateway: Gateway, key: str | None = None, *, in_flight: int = 4) -> SupabaseSource:
     """The shop in the stand-in's schema ``public``."""
     return SupabaseSource(gateway.url, key or gateway.publishable_key, in_flight=in_flight, wait_seconds=0.005)
+
+
+@pytest.fixture
+def shop_gateway(source_gateway: Gateway) -> Gateway:
+    """A shop's project whose columns have the types of what they hold; empty."""
+    for table, column, kind in (
+        ("clientes", "idade", "integer"),
+        ("produtos", "preco", "numeric"),
+        ("produtos", "estoque", "integer"),
+        ("pedidos", "quantidade", "integer"),
+        ("pedidos", "valor_total", "numeric"),
+        ("pedidos", "data_pedido", "date"),
+    ):
+        source_gateway.sql(f"alter table {table} alter {column} type {kind} using {column}::{kind}")
+    return source_gateway
 
 
 def fill_shop(gateway: Gateway, *, clientes: int, produtos: int, pedidos: int) -> None:

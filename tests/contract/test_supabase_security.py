@@ -145,13 +145,11 @@ def test_the_functions_that_write_reach_only_what_the_caller_may(filled: Gateway
         )
 
 
-def test_open_demo_lets_anon_run_the_pipeline_and_can_be_closed_again(
-    gateway: Gateway, source_gateway: Gateway
-) -> None:
-    fill_shop(source_gateway, clientes=5, produtos=2, pedidos=9)
+def test_open_demo_lets_anon_run_the_pipeline_and_can_be_closed_again(gateway: Gateway, shop_gateway: Gateway) -> None:
+    fill_shop(shop_gateway, clientes=5, produtos=2, pedidos=9)
     gateway.sql(OPEN_DEMO.read_text())
     with lakehouse_of(project_of(gateway, gateway.publishable_key)) as open_to_all:
-        results = Runner(open_to_all, SilentReporter()).run(shop_of(source_gateway))
+        results = Runner(open_to_all, SilentReporter()).run(shop_of(shop_gateway))
     assert [int(result.key) for result in results] == [246, 468, 680]
     gateway.sql((migrations.FOLDER / "20260101000500_escritas.sql").read_text())
     with lakehouse_of(project_of(gateway, gateway.publishable_key)) as closed, pytest.raises(Denied):

@@ -17,74 +17,74 @@ def keys_read(shop: SupabaseSource, table: str = "clientes", key: str = "id_clie
 
 @pytest.mark.parametrize("cap", [1, 700, 1_000])
 @pytest.mark.parametrize("in_flight", [1, 4])
-def test_a_table_longer_than_max_rows_is_read_to_its_end(source_gateway: Gateway, cap: int, in_flight: int) -> None:
+def test_a_table_longer_than_max_rows_is_read_to_its_end(shop_gateway: Gateway, cap: int, in_flight: int) -> None:
     rows = 30 if cap == 1 else 4_100
-    fill_shop(source_gateway, clientes=rows, produtos=1, pedidos=1)
-    source_gateway.faults(max_rows=cap)
-    found = keys_read(shop_of(source_gateway, in_flight=in_flight))
+    fill_shop(shop_gateway, clientes=rows, produtos=1, pedidos=1)
+    shop_gateway.faults(max_rows=cap)
+    found = keys_read(shop_of(shop_gateway, in_flight=in_flight))
     assert sorted(map(int, found)) == list(range(1, rows + 1))
 
 
-def test_the_order_of_the_pages_does_not_depend_on_time(source_gateway: Gateway) -> None:
-    fill_shop(source_gateway, clientes=4_500, produtos=1, pedidos=1)
-    first = keys_read(shop_of(source_gateway))
-    source_gateway.faults(Rule(kind="slow", seconds=0.05, share=0.3, seed=1))
-    assert keys_read(shop_of(source_gateway)) == first
+def test_the_order_of_the_pages_does_not_depend_on_time(shop_gateway: Gateway) -> None:
+    fill_shop(shop_gateway, clientes=4_500, produtos=1, pedidos=1)
+    first = keys_read(shop_of(shop_gateway))
+    shop_gateway.faults(Rule(kind="slow", seconds=0.05, share=0.3, seed=1))
+    assert keys_read(shop_of(shop_gateway)) == first
 
 
-def test_no_request_asks_for_more_than_the_rows_of_an_extract(source_gateway: Gateway) -> None:
-    fill_shop(source_gateway, clientes=20, produtos=1, pedidos=1)
-    keys_read(shop_of(source_gateway, in_flight=1))
-    asked = [int(r.query.rpartition("limit=")[2]) for r in source_gateway.requests("/rest/v1/clientes")]
+def test_no_request_asks_for_more_than_the_rows_of_an_extract(shop_gateway: Gateway) -> None:
+    fill_shop(shop_gateway, clientes=20, produtos=1, pedidos=1)
+    keys_read(shop_of(shop_gateway, in_flight=1))
+    asked = [int(r.query.rpartition("limit=")[2]) for r in shop_gateway.requests("/rest/v1/clientes")]
     assert max(asked) == EXTRACT_ROWS
 
 
-def test_a_key_that_repeats_inside_a_page_is_an_error_that_says_so(source_gateway: Gateway) -> None:
-    source_gateway.sql("alter table clientes drop constraint clientes_pkey")
-    source_gateway.sql("insert into clientes (id_cliente, nome) values (1, 'a'), (2, 'b'), (2, 'c'), (3, 'd')")
+def test_a_key_that_repeats_inside_a_page_is_an_error_that_says_so(shop_gateway: Gateway) -> None:
+    shop_gateway.sql("alter table clientes drop constraint clientes_pkey")
+    shop_gateway.sql("insert into clientes (id_cliente, nome) values (1, 'a'), (2, 'b'), (2, 'c'), (3, 'd')")
     with pytest.raises(SourceError, match="the key id_cliente repeats"):
-        keys_read(shop_of(source_gateway))
+        keys_read(shop_of(shop_gateway))
 
 
-def test_a_key_that_repeats_over_the_end_of_a_page_is_an_error_that_says_so(source_gateway: Gateway) -> None:
-    source_gateway.sql("alter table clientes drop constraint clientes_pkey")
-    source_gateway.sql("insert into clientes (id_cliente, nome) values (1, 'a'), (2, 'b'), (2, 'c'), (3, 'd')")
-    source_gateway.faults(max_rows=2)
+def test_a_key_that_repeats_over_the_end_of_a_page_is_an_error_that_says_so(shop_gateway: Gateway) -> None:
+    shop_gateway.sql("alter table clientes drop constraint clientes_pkey")
+    shop_gateway.sql("insert into clientes (id_cliente, nome) values (1, 'a'), (2, 'b'), (2, 'c'), (3, 'd')")
+    shop_gateway.faults(max_rows=2)
     with pytest.raises(SourceError, match="the key id_cliente repeats") as caught:
-        keys_read(shop_of(source_gateway))
+        keys_read(shop_of(shop_gateway))
     assert "SOURCE_DB_URL" in caught.value.next_step
 
 
-def test_rows_without_a_key_are_an_error_that_counts_them(source_gateway: Gateway) -> None:
-    source_gateway.sql("alter table clientes drop constraint clientes_pkey")
-    source_gateway.sql("alter table clientes alter id_cliente drop not null")
-    source_gateway.sql("insert into clientes (id_cliente) values (1), (null), (2), (null)")
+def test_rows_without_a_key_are_an_error_that_counts_them(shop_gateway: Gateway) -> None:
+    shop_gateway.sql("alter table clientes drop constraint clientes_pkey")
+    shop_gateway.sql("alter table clientes alter id_cliente drop not null")
+    shop_gateway.sql("insert into clientes (id_cliente) values (1), (null), (2), (null)")
     with pytest.raises(SourceError, match="2 rows have no id_cliente"):
-        keys_read(shop_of(source_gateway))
+        keys_read(shop_of(shop_gateway))
 
 
-def test_rows_that_vanish_while_they_are_read_are_an_error_not_a_shorter_table(source_gateway: Gateway) -> None:
-    fill_shop(source_gateway, clientes=30, produtos=1, pedidos=1)
-    source_gateway.faults(max_rows=10)
-    with shop_of(source_gateway, in_flight=1).open() as extract:
+def test_rows_that_vanish_while_they_are_read_are_an_error_not_a_shorter_table(shop_gateway: Gateway) -> None:
+    fill_shop(shop_gateway, clientes=30, produtos=1, pedidos=1)
+    shop_gateway.faults(max_rows=10)
+    with shop_of(shop_gateway, in_flight=1).open() as extract:
         pages = extract.pages("clientes", EXTRACT_ROWS)
         next(pages)
-        source_gateway.sql("delete from clientes where id_cliente < 5")
+        shop_gateway.sql("delete from clientes where id_cliente < 5")
         with pytest.raises(SourceError, match="changed while it was read"):
             list(pages)
 
 
-def test_an_order_that_comes_while_it_is_read_waits_with_its_customer(source_gateway: Gateway) -> None:
-    fill_shop(source_gateway, clientes=5, produtos=5, pedidos=5)
-    with shop_of(source_gateway).open() as extract:
-        source_gateway.sql("insert into clientes (id_cliente) values (6)")
-        source_gateway.sql("insert into pedidos (id_pedido, id_cliente) values (6, 6)")
+def test_an_order_that_comes_while_it_is_read_waits_with_its_customer(shop_gateway: Gateway) -> None:
+    fill_shop(shop_gateway, clientes=5, produtos=5, pedidos=5)
+    with shop_of(shop_gateway).open() as extract:
+        shop_gateway.sql("insert into clientes (id_cliente) values (6)")
+        shop_gateway.sql("insert into pedidos (id_pedido, id_cliente) values (6, 6)")
         found = [page.column("id_pedido").to_pylist() for page in extract.pages("pedidos", EXTRACT_ROWS)]
     assert found == [["1", "2", "3", "4", "5"]]
 
 
-def test_an_empty_table_has_the_columns_that_the_catalog_knows(source_gateway: Gateway) -> None:
-    with shop_of(source_gateway, source_gateway.secret_key).open() as extract:
+def test_an_empty_table_has_the_columns_that_the_catalog_knows(shop_gateway: Gateway) -> None:
+    with shop_of(shop_gateway, shop_gateway.secret_key).open() as extract:
         assert extract.columns("produtos") == {
             "id_produto": "bigint",
             "nome_produto": "text",
@@ -95,32 +95,32 @@ def test_an_empty_table_has_the_columns_that_the_catalog_knows(source_gateway: G
         assert list(extract.pages("produtos", EXTRACT_ROWS)) == []
 
 
-def test_a_table_that_row_level_security_hides_is_an_error_not_an_empty_shop(source_gateway: Gateway) -> None:
-    fill_shop(source_gateway, clientes=5, produtos=5, pedidos=5)
-    source_gateway.sql("alter table clientes enable row level security")
+def test_a_table_that_row_level_security_hides_is_an_error_not_an_empty_shop(shop_gateway: Gateway) -> None:
+    fill_shop(shop_gateway, clientes=5, produtos=5, pedidos=5)
+    shop_gateway.sql("alter table clientes enable row level security")
     with pytest.raises(SourceError, match="sees no rows; a table with row-level security") as caught:
-        keys_read(shop_of(source_gateway, source_gateway.publishable_key))
+        keys_read(shop_of(shop_gateway, shop_gateway.publishable_key))
     assert "secret key" in caught.value.next_step
-    assert len(keys_read(shop_of(source_gateway, source_gateway.secret_key))) == 5
+    assert len(keys_read(shop_of(shop_gateway, shop_gateway.secret_key))) == 5
 
 
-def test_legacy_keys_read_as_well(source_gateway: Gateway) -> None:
-    fill_shop(source_gateway, clientes=5, produtos=5, pedidos=5)
-    for key in (source_gateway.anon_key, source_gateway.service_key):
-        assert len(keys_read(shop_of(source_gateway, key))) == 5
+def test_legacy_keys_read_as_well(shop_gateway: Gateway) -> None:
+    fill_shop(shop_gateway, clientes=5, produtos=5, pedidos=5)
+    for key in (shop_gateway.anon_key, shop_gateway.service_key):
+        assert len(keys_read(shop_of(shop_gateway, key))) == 5
 
 
 @pytest.mark.parametrize("kind", ["drop_before", "drop_after", "truncate_answer", "status"])
-def test_a_read_goes_on_after_a_failure(source_gateway: Gateway, kind: str) -> None:
-    fill_shop(source_gateway, clientes=60, produtos=1, pedidos=1)
-    source_gateway.faults(Rule(kind=kind, share=0.2, seed=3), max_rows=5)
-    assert sorted(map(int, keys_read(shop_of(source_gateway)))) == list(range(1, 61))
+def test_a_read_goes_on_after_a_failure(shop_gateway: Gateway, kind: str) -> None:
+    fill_shop(shop_gateway, clientes=60, produtos=1, pedidos=1)
+    shop_gateway.faults(Rule(kind=kind, share=0.2, seed=3), max_rows=5)
+    assert sorted(map(int, keys_read(shop_of(shop_gateway)))) == list(range(1, 61))
 
 
-def test_a_page_that_takes_too_long_is_asked_for_in_smaller_ones(source_gateway: Gateway) -> None:
-    fill_shop(source_gateway, clientes=60, produtos=1, pedidos=1)
-    with shop_of(source_gateway).open() as extract:
+def test_a_page_that_takes_too_long_is_asked_for_in_smaller_ones(shop_gateway: Gateway) -> None:
+    fill_shop(shop_gateway, clientes=60, produtos=1, pedidos=1)
+    with shop_of(shop_gateway).open() as extract:
         extract.columns("clientes")
-        source_gateway.faults(Rule(kind="status", status=500, code="57014", on={2, 3}))
+        shop_gateway.faults(Rule(kind="status", status=500, code="57014", on={2, 3}))
         rows = sum(len(page) for page in extract.pages("clientes", EXTRACT_ROWS))
     assert rows == 60

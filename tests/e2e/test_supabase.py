@@ -8,36 +8,32 @@ from tests.hosted import fill_shop, lakehouse_of, project_of, shop_of
 from tests.shops import contents
 
 
-def test_a_run_over_http_equals_the_embedded_one(
-    gateway: Gateway, source_gateway: Gateway, lakehouse: Lakehouse
-) -> None:
-    fill_shop(source_gateway, clientes=2_100, produtos=120, pedidos=4_500)
-    source_gateway.sql("insert into pedidos values (9001, 99999, 1, 1, 'pago', 10.00, '2024-01-01')")  # an orphan
-    source_gateway.sql("insert into pedidos values (9002, 1, 1, 0, 'pago', 10.00, '2024-01-01')")  # nothing ordered
+def test_a_run_over_http_equals_the_embedded_one(gateway: Gateway, shop_gateway: Gateway, lakehouse: Lakehouse) -> None:
+    fill_shop(shop_gateway, clientes=2_100, produtos=120, pedidos=4_500)
+    shop_gateway.sql("insert into pedidos values (9001, 99999, 1, 1, 'pago', 10.00, '2024-01-01')")  # an orphan
+    shop_gateway.sql("insert into pedidos values (9002, 1, 1, 0, 'pago', 10.00, '2024-01-01')")  # nothing ordered
     with lakehouse_of(project_of(gateway)) as hosted:
-        over_http, embedded = (
-            Runner(one, SilentReporter()).run(shop_of(source_gateway)) for one in (hosted, lakehouse)
-        )
+        over_http, embedded = (Runner(one, SilentReporter()).run(shop_of(shop_gateway)) for one in (hosted, lakehouse))
         assert [int(result.key) for result in over_http] == [246, 468, 680]
         assert [result.counts for result in over_http] == [result.counts for result in embedded]
         assert contents(hosted) == contents(lakehouse)
 
 
-def test_a_second_run_over_http_finds_nothing_new(gateway: Gateway, source_gateway: Gateway) -> None:
-    fill_shop(source_gateway, clientes=30, produtos=5, pedidos=60)
+def test_a_second_run_over_http_finds_nothing_new(gateway: Gateway, shop_gateway: Gateway) -> None:
+    fill_shop(shop_gateway, clientes=30, produtos=5, pedidos=60)
     with lakehouse_of(project_of(gateway)) as hosted:
         runner = Runner(hosted, SilentReporter())
-        runner.run(shop_of(source_gateway))
-        assert [int(result.key) for result in runner.run(shop_of(source_gateway))] == [135]
+        runner.run(shop_of(shop_gateway))
+        assert [int(result.key) for result in runner.run(shop_of(shop_gateway))] == [135]
 
 
-def test_a_changed_row_is_the_only_one_written(gateway: Gateway, source_gateway: Gateway) -> None:
-    fill_shop(source_gateway, clientes=30, produtos=5, pedidos=60)
+def test_a_changed_row_is_the_only_one_written(gateway: Gateway, shop_gateway: Gateway) -> None:
+    fill_shop(shop_gateway, clientes=30, produtos=5, pedidos=60)
     with lakehouse_of(project_of(gateway)) as hosted:
         runner = Runner(hosted, SilentReporter())
-        runner.run(shop_of(source_gateway))
-        source_gateway.sql("update pedidos set valor_total = 1234.56 where id_pedido = 7")
-        _, silver, gold = runner.run(shop_of(source_gateway))
+        runner.run(shop_of(shop_gateway))
+        shop_gateway.sql("update pedidos set valor_total = 1234.56 where id_pedido = 7")
+        _, silver, gold = runner.run(shop_of(shop_gateway))
         assert (silver.counts.written, gold.counts.written) == (1, 2)
         rows = [(r.path, r.rows) for r in gateway.requests("/rest/v1/rpc/gravar")]
         assert rows[-3:] == [("/rest/v1/rpc/gravar", 1)] * 3

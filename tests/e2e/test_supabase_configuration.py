@@ -179,12 +179,12 @@ def test_with_a_database_url_tables_are_direct_and_the_bucket_is_storage(
 
 def test_a_run_of_the_whole_program_shows_no_key(
     hosted: Gateway,
-    source_gateway: Gateway,
+    shop_gateway: Gateway,
     environment: Environment,
     medallion: Callable[..., tuple[int, str, str]],
 ) -> None:
-    fill_shop(source_gateway, clientes=9, produtos=3, pedidos=20)
-    environment(SUPABASE_URL=source_gateway.url, SUPABASE_KEY=source_gateway.publishable_key)
+    fill_shop(shop_gateway, clientes=9, produtos=3, pedidos=20)
+    environment(SUPABASE_URL=shop_gateway.url, SUPABASE_KEY=shop_gateway.publishable_key)
     code, out, err = medallion("run", "--json")
     assert code == 0, err
     assert [layer["key"] for layer in json.loads(out)["layers"]] == [246, 468, 680]
@@ -192,7 +192,7 @@ def test_a_run_of_the_whole_program_shows_no_key(
     failed = medallion("init", "--json"), medallion("status")
     hosted.faults(paused=True)
     shown = "".join(map(str, [out, err, *failed, medallion("run", "--json"), medallion("status"), load_settings()]))
-    for key in (hosted.secret_key, source_gateway.publishable_key, hosted.service_key):
+    for key in (hosted.secret_key, shop_gateway.publishable_key, hosted.service_key):
         assert key not in shown
 
 
