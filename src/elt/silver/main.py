@@ -35,8 +35,8 @@ def run(
 ) -> LayerResult:
     """Apply every snapshot that silver has not applied yet, oldest first, so that no row of any of them is missed.
 
-    ``full``: apply the newest snapshot whole, as if silver had seen none. The key is 468 as long as gold has something
-    to do, even if an earlier run wrote the rows and died.
+    ``full``: apply the newest snapshot whole, as if silver had seen none before it. The key is 468 as long as gold has
+    something to do, even if an earlier run wrote the rows and died.
     """
     known = snapshots.committed(lakehouse.bucket)
     if known and ledger.rebuild_unfinished():  # a replay died: what it left is of no snapshot in this order
@@ -44,13 +44,16 @@ def run(
         ledger.empty_silver([table.name for table in tables])
         full = False
     applied = ledger.last_applied()
-    waiting = known[-1:] if full else [snapshot for snapshot in known if applied is None or snapshot > applied]
-    base = applied if applied in known and not full else None
+    waiting = [snapshot for snapshot in known if applied is None or snapshot > applied]
+    whole = known[-1] if known and full else None
+    if whole and whole not in waiting:
+        waiting = [whole]
+    base = applied if applied in known else None
     counts, gone = Counts(), 0
     for snapshot in waiting:
         with ledger.execution("silver", snapshot) as execution:
             manifest = snapshots.read_manifest(lakehouse.bucket, snapshot)
-            before = snapshots.read_manifest(lakehouse.bucket, base) if base else None
+            before = snapshots.read_manifest(lakehouse.bucket, base) if base and snapshot != whole else None
             result, vanished = _apply(lakehouse, ledger, reporter, tables, manifest, before)
             execution.close(result)
         counts += result.counts
