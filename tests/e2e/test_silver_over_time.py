@@ -272,6 +272,15 @@ def test_full_applies_the_newest_snapshot_whole_and_repairs_what_was_changed_by_
     assert len(shop.rows("silver.pedidos")) == 1
 
 
+def test_full_applies_the_snapshots_that_wait_before_the_newest_too(shop: Shop) -> None:
+    shop.look()
+    shop.runner.bronze(shop.write(pedidos=[{}, {"id_pedido": "101"}]))
+    shop.runner.bronze(shop.write())
+    silver = shop.runner.silver(full=True)
+    assert (silver.counts.read, silver.counts.written, silver.counts.unchanged) == (4 + 3, 1, 3 + 3)
+    assert [row[0] for row in shop.rows("silver.pedidos")] == ["100", "101"]
+
+
 def test_full_finds_nothing_to_write_where_all_is_well(shop: Shop) -> None:
     shop.look()
     results = shop.runner.run(shop.write(), full=True)

@@ -83,9 +83,15 @@ def test_the_order_of_rows_changes_nothing(snapshots: tuple[list[Row], list[Row]
 @given(SNAPSHOTS, st.integers(1, 5))
 def test_an_index_does_not_depend_on_the_batches(rows: list[Row], size: int) -> None:
     whole = index(rows)
-    pieces = Index.joined([index(rows[start : start + size]) for start in range(0, len(rows), size)])
+    pieces = Index.joined((index(rows[start : start + size]) for start in range(0, len(rows), size)), len(rows))
     for name in ("key", "key_check", "row"):
         assert getattr(pieces, name).tolist() == getattr(whole, name).tolist()
+
+
+@pytest.mark.parametrize("announced", [1, 3])
+def test_an_index_has_as_many_rows_as_were_announced(announced: int) -> None:
+    with pytest.raises(ValueError):  # noqa: PT011 - numpy's words for too many, ours for too few
+        Index.joined([index([("1", "a", None), ("2", "b", None)])], announced)
 
 
 def row_hash(nome: str | None, cidade: str | None) -> int:

@@ -5,7 +5,6 @@ source printed it, or NULL; the manifest keeps the source's own column types.
 """
 
 import hashlib
-import io
 from collections.abc import Collection, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 
@@ -143,7 +142,7 @@ def read_rows(bucket: Bucket, table: TableSnapshot, columns: Sequence[str], rows
     NULL.
     """
     for part in table.parts:
-        file = pq.ParquetFile(io.BytesIO(checked(bucket, part)))
+        file = pq.ParquetFile(pa.BufferReader(checked(bucket, part)))
         if file.metadata.num_rows != part.rows:
             raise _lies(part, f"it has {file.metadata.num_rows} rows, its manifest says {part.rows}")
         present = [name for name in columns if name in file.schema_arrow.names]

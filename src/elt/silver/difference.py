@@ -45,21 +45,17 @@ class Index:
     row: Hashes
 
     @classmethod
-    def empty(cls) -> "Index":
-        """No rows."""
-        nothing = np.empty(0, np.uint64)
-        return cls(nothing, nothing, nothing)
-
-    @classmethod
-    def joined(cls, pieces: list["Index"]) -> "Index":
-        """The pieces one after the other."""
-        if not pieces:
-            return cls.empty()
-        return cls(
-            np.concatenate([piece.key for piece in pieces]),
-            np.concatenate([piece.key_check for piece in pieces]),
-            np.concatenate([piece.row for piece in pieces]),
-        )
+    def joined(cls, pieces: Iterable["Index"], rows: int) -> "Index":
+        """The pieces one after the other, ``rows`` in all; no piece is kept beside the whole."""
+        whole = cls(np.empty(rows, np.uint64), np.empty(rows, np.uint64), np.empty(rows, np.uint64))
+        first = 0
+        for piece in pieces:
+            here = slice(first, first + len(piece.row))
+            whole.key[here], whole.key_check[here], whole.row[here] = piece.key, piece.key_check, piece.row
+            first = here.stop
+        if first != rows:
+            raise ValueError(f"{first} rows where {rows} were announced")
+        return whole
 
 
 def hash_texts(texts: pa.Array, hash_key: str = _FIRST) -> Hashes:

@@ -139,12 +139,13 @@ class _Application:
 
     def run(self) -> tuple[Counts, int]:
         """Apply the table; answers its counts and how many keys are gone from the source."""
-        new = Index.joined(list(self._indexes(self.new)))
-        if len(new.row) != self.new.rows:
+        found = sum(part.rows for part in self.new.parts)
+        if found != self.new.rows:
             raise SnapshotError(
-                f"{self.snapshot}: {self.table.name} has {len(new.row)} rows, its manifest says {self.new.rows}",
+                f"{self.snapshot}: {self.table.name} has {found} rows, its manifest says {self.new.rows}",
                 next_step="remove the snapshot's folder and run again",
             )
+        new = Index.joined(self._indexes(self.new), found)
         decisions, gone = decide(new, self._indexes(self.before) if self.before else (), self._quarantined())
         in_source = np.unique(new.key)
         del new  # the rest needs no row's fingerprint
