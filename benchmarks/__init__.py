@@ -1,0 +1,1 @@
+"""Benchmarks: figures printed as Markdown, never asserted."""
