@@ -3,7 +3,7 @@
 ``python -m benchmarks.supabase_http [--orders N] [--latency MS]`` prints a Markdown table. The script reads each table
 in pages by offset and writes it with one ``insert(batch).execute()`` after the other, as many rows in a request as the
 server's max rows gives; it cleans nothing, checks nothing and computes no analysis. The pipeline does all of that
-(bronze, silver, gold); the script's own work, done with the pipeline's adapters, is shown too. ``--latency`` adds a pause
+(bronze, silver, gold); the script's own work, done with its adapters, is shown too. ``--latency`` adds a pause
 to each answer, as the way to a hosted project does; the stand-in alone answers within milliseconds.
 """
 

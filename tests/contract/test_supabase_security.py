@@ -145,9 +145,7 @@ def test_the_functions_that_write_reach_only_what_the_caller_may(filled: Gateway
         )
 
 
-def test_open_demo_lets_anon_run_the_pipeline_and_can_be_closed_again(
-    gateway: Gateway, shop_gateway: Gateway
-) -> None:
+def test_open_demo_lets_anon_run_the_pipeline_and_can_be_closed_again(gateway: Gateway, shop_gateway: Gateway) -> None:
     fill_shop(shop_gateway, clientes=5, produtos=2, pedidos=9)
     gateway.sql(OPEN_DEMO.read_text())
     with lakehouse_of(project_of(gateway, gateway.publishable_key)) as open_to_all:
