@@ -38,8 +38,8 @@ $$;
 -- The version of the cleaning rules under which silver last applied a snapshot; null if there is none.
 create or replace function controle.regras_aplicadas()
 returns text language sql stable set search_path = '' as $$
-  select detalhes ->> 'regras' from controle.execucoes
-  where camada = 'silver' and terminada_em is not null and erro is null and desfeita_em is null and detalhes ? 'regras'
+  select detalhes ->> 'rules' from controle.execucoes
+  where camada = 'silver' and terminada_em is not null and erro is null and desfeita_em is null and detalhes ? 'rules'
   order by terminada_em desc limit 1
 $$;
 

@@ -89,7 +89,7 @@ def ledger_adds_up(lakehouse: Lakehouse) -> None:
         details = row["detalhes"]
         assert isinstance(details, dict)
         if row["camada"] == "silver" and details:
-            assert row["linhas_lidas"] == sum(table["read"] for table in details.values())
+            assert row["linhas_lidas"] == sum(table["read"] for table in details["tables"].values())
 
 
 def test_the_sample_shop_adds_up_at_every_look(runner: Runner, lakehouse: Lakehouse) -> None:

@@ -242,7 +242,7 @@ def test_rows_that_vanish_from_the_source_stay_and_are_counted(
     assert "2 rows are no longer in the source; silver keeps them" in capsys.readouterr().err
     details = next(row["detalhes"] for row in recent(lakehouse.tables) if row["camada"] == "silver")
     assert isinstance(details, dict)
-    assert {name: table["gone_from_source"] for name, table in details.items()} == {
+    assert {name: table["gone_from_source"] for name, table in details["tables"].items()} == {
         "clientes": 1,
         "produtos": 0,
         "pedidos": 1,

@@ -101,13 +101,14 @@ def _apply(
     before: Manifest | None,
 ) -> tuple[LayerResult, int]:
     """Apply one snapshot, table by table; answers the result and how many keys are gone from the source."""
-    details: dict[str, object] = {"regras": rules_version(tables)}
+    found_in: dict[str, object] = {}
     counts, gone = Counts(), 0
     for table in tables:
         found, vanished = _Application(lakehouse, reporter, table, manifest, before).run()
-        details[table.name] = {**vars(found), "gone_from_source": vanished}
+        found_in[table.name] = {**vars(found), "gone_from_source": vanished}
         counts += found
         gone += vanished
+    details: dict[str, object] = {"rules": rules_version(tables), "tables": found_in}
     return LayerResult("silver", _key(counts, ledger), counts, manifest.snapshot, details), gone
 
 

@@ -10,7 +10,7 @@ import pyarrow as pa
 from postgrest.types import CountMethod
 
 from elt.catalog import EXTRACT_ROWS, TABLES, Table
-from elt.concurrency import interleave
+from elt.concurrency import each, interleave
 from elt.errors import Missing, Rejected, SourceError, Timeout, TooLarge
 from elt.supabase import IN_FLIGHT, SECRET, Project, as_text, check_address, host_of, quoted
 
@@ -101,7 +101,8 @@ def _columns(project: Project, table: Table) -> dict[str, str]:
             next_step=f"correct {project.url_setting}, or expose the table in the schema public",
         ) from None
     names = list(rows.data[0]) if rows.data else [name for name in _expected(table) if _exists(project, table, name)]
-    return {name: _type(project, table.name, name) for name in names}
+    types = each(lambda name: _type(project, table.name, name), names, project.in_flight)
+    return dict(zip(names, types, strict=True))
 
 
 def _expected(table: Table) -> list[str]:
