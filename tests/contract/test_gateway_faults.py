@@ -3,7 +3,7 @@
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import httpx
@@ -12,7 +12,7 @@ import pytest
 from elt.sources.sample import SampleShop
 from tests.gateway.faults import Rule
 from tests.gateway.fixtures import Gateway
-from tests.gateway.shop import fill
+from tests.gateway.shop import fill, make_tables
 
 CLIENTES = "/rest/v1/clientes"
 ROOT = Path(__file__).parents[2]
@@ -193,12 +193,13 @@ def test_as_a_process(gateway: Gateway, tmp_path: Path, unused_port: int) -> Non
             process.terminate()
 
 
-def test_a_shops_project(source_gateway: Gateway) -> None:
-    shop = SampleShop(clientes=20, produtos=5, pedidos=300, known=20)
-    fill(source_gateway.database_url, shop)
-    headers = {"apikey": source_gateway.anon_key, "Prefer": "count=exact"}
+def test_a_shops_project(new_gateway: Callable[..., Gateway], new_database: Callable[[], str]) -> None:
+    source = new_gateway(new_database(), ("public",))
+    make_tables(source.database_url, as_typed=True)
+    fill(source.database_url, SampleShop(clientes=20, produtos=5, pedidos=300, known=20))
+    headers = {"apikey": source.anon_key, "Prefer": "count=exact"}
     counts = {
-        name: httpx.head(f"{source_gateway.url}/rest/v1/{name}", headers=headers, verify=False).headers["Content-Range"]
+        name: httpx.head(f"{source.url}/rest/v1/{name}", headers=headers, verify=False).headers["Content-Range"]
         for name in ("clientes", "produtos", "pedidos")
     }
     assert (counts["clientes"], counts["produtos"]) == ("0-19/20", "0-4/5")

@@ -46,7 +46,7 @@ def main() -> None:
         Faults(max_rows=arguments.max_rows, max_object=arguments.max_object),
     )
     if arguments.shop is not None:
-        make_tables(url)
+        make_tables(url, as_typed=True)
         fill(url, SampleShop.of_size(arguments.shop))
     elif not arguments.no_migrations:
         migrations.apply(url, setting="--database-url")
