@@ -116,7 +116,7 @@ def test_nobody_else_calls_the_functions_that_write(filled: Gateway, ask: httpx.
     mine = headers(filled, who, "controle")
     for name, arguments in (
         ("gravar", {"p_id": None, "p_tabela": "silver.clientes", "p_chave": "id", "p_colunas": {"id": ["x"]}}),
-        ("apagar", {"p_id": None, "p_tabela": "silver.clientes", "p_filtros": [], "p_exceto": None, "p_limite": 9}),
+        ("apagar", {"p_id": None, "p_tabela": "silver.clientes", "p_coluna": "id", "p_valores": ["1"]}),
         ("devolver", {"p_dono": "x"}),
     ):
         assert ask.post(f"/rest/v1/rpc/{name}", headers=mine, json=arguments).status_code in (401, 403)

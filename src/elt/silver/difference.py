@@ -105,16 +105,16 @@ def decide(new: Index, before: Iterable[Index], retry: Hashes) -> tuple[npt.NDAr
     for piece in before:
         named = piece.key != piece.row
         keys, rows = piece.key[named], piece.row[named]
-        there = _among(in_order, keys)
+        there = among(in_order, keys)
         gone.append(keys[~there])
         # The first of a key's rows: the one that _mark_repeats leaves to be worked on.
         places = order[np.searchsorted(in_order, keys[there])]
         same = places[(new.row[places] == rows[there]) & (decisions[places] == Decision.PROCESS)]
-        decisions[same[~_among(retry, new.key[same])]] = Decision.UNCHANGED
+        decisions[same[~among(retry, new.key[same])]] = Decision.UNCHANGED
     return decisions, len(np.unique(np.concatenate(gone)))
 
 
-def _among(known: Hashes, keys: Hashes) -> npt.NDArray[np.bool_]:
+def among(known: Hashes, keys: Hashes) -> npt.NDArray[np.bool_]:
     """Which of the keys are among the known ones, which are sorted."""
     if not len(known):
         return np.zeros(len(keys), bool)

@@ -20,7 +20,7 @@ from elt.lakehouse.snapshots import Manifest, TableSnapshot
 from elt.ledger import Counts, LayerResult, Ledger
 from elt.progress import Reporter, Task
 from elt.silver.clean import clean, quarantine_rows, refusals, value_rows
-from elt.silver.difference import Decision, Hashes, Index, decide, hash_texts, index_rows
+from elt.silver.difference import Decision, Hashes, Index, among, decide, hash_texts, index_rows
 from elt.sources.port import NUMBERS
 
 BATCH_ROWS = 50_000
@@ -148,8 +148,9 @@ class _Application:
             )
         new = Index.joined(self._indexes(self.new), found)
         decisions, gone = decide(new, self._indexes(self.before) if self.before else (), self._quarantined())
-        in_source = np.unique(new.key)
-        del new  # the rest needs no row's fingerprint
+        in_source = new.key
+        in_source.sort()  # in place: from here on only the keys are needed, and memory counts
+        del new
         counts = Counts(
             read=len(decisions),
             unchanged=int((decisions == Decision.UNCHANGED).sum()),
@@ -208,7 +209,7 @@ class _Application:
         gone = 0
         for page in self._held(quarantine):
             stale = page[page["snapshot"] != self.snapshot]
-            known = np.isin(hash_texts(pa.array(stale["chave"].fillna(""))), in_source)
+            known = among(in_source, hash_texts(pa.array(stale["chave"].fillna(""))))
             if quarantine == "silver.rejeitados":
                 gone += int((~known).sum())
             else:
