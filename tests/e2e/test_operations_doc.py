@@ -171,6 +171,7 @@ def test_upgrade_puts_changed_rules_on_the_newest_snapshot(place: Place) -> None
     right = place.contents()
     with psycopg.connect(place.url) as connection:  # what other rules would have made of the same snapshot
         connection.execute("update silver.clientes set nome = upper(nome)")
+        connection.execute("""update controle.execucoes set detalhes = detalhes || '{"rules": "other"}'""")
 
     place.follow("Upgrade")
 
