@@ -1,8 +1,9 @@
 """Which rows of a snapshot silver has to work on, found without holding a table in memory.
 
-Rows are compared by fingerprints, whatever the order of either snapshot: 24 bytes a row of the new one stay in memory,
+Rows are compared by fingerprints, whatever the order of either snapshot: 16 bytes a row of the new one stay in memory,
 and of the one before nothing. The fingerprint of a row covers its whole text, so rows count as unchanged only if all of
-it is.
+it is. Fingerprints have 64 bits: two keys among a million share one by chance once in 37 million snapshots (n²/2^65),
+and then stand in quarantine as a conflict, where people see them.
 """
 
 from collections.abc import Iterable, Sequence
@@ -20,8 +21,8 @@ from elt.silver.clean import read_column, trim
 
 Hashes = npt.NDArray[np.uint64]
 
-_FIRST, _SECOND = "medallion silver", "another 16 bytes"
-"""Keys of the hash function (pandas' SipHash takes 16 bytes)."""
+_HASH_KEY = "medallion silver"
+"""Key of the hash function (pandas' SipHash takes 16 bytes)."""
 
 
 class Decision(IntEnum):
@@ -35,47 +36,40 @@ class Decision(IntEnum):
 
 @dataclass(frozen=True)
 class Index:
-    """Fingerprints of rows in their order: of the key (128 bits in two halves) and of the row.
+    """Fingerprints of rows in their order: of the key and of the whole row.
 
     A row whose key is blank or unreadable has ``key == row``: it is known by its content alone.
     """
 
     key: Hashes
-    key_check: Hashes
     row: Hashes
 
     @classmethod
     def joined(cls, pieces: Iterable["Index"], rows: int) -> "Index":
         """The pieces one after the other, ``rows`` in all; no piece is kept beside the whole."""
-        whole = cls(np.empty(rows, np.uint64), np.empty(rows, np.uint64), np.empty(rows, np.uint64))
+        whole = cls(np.empty(rows, np.uint64), np.empty(rows, np.uint64))
         first = 0
         for piece in pieces:
             here = slice(first, first + len(piece.row))
-            whole.key[here], whole.key_check[here], whole.row[here] = piece.key, piece.key_check, piece.row
+            whole.key[here], whole.row[here] = piece.key, piece.row
             first = here.stop
         if first != rows:
             raise ValueError(f"{first} rows where {rows} were announced")
         return whole
 
 
-def hash_texts(texts: pa.Array, hash_key: str = _FIRST) -> Hashes:
+def hash_texts(texts: pa.Array) -> Hashes:
     """64-bit fingerprints of texts without NULL."""
-    return pd.util.hash_array(texts.to_numpy(zero_copy_only=False), hash_key=hash_key, categorize=False)
+    return pd.util.hash_array(texts.to_numpy(zero_copy_only=False), hash_key=_HASH_KEY, categorize=False)
 
 
 def index_rows(table: Table, batch: pa.Table, numbers: frozenset[str] = frozenset()) -> Index:
     """The fingerprints of a batch of raw rows (the catalog's source columns and ``BROKEN_LINE``, text)."""
     columns = [trim(batch[name].combine_chunks()) for name in (*table.column_names, BROKEN_LINE)]
     keys, _ = read_column(table.key, columns[0], numeric=table.key.name in numbers)
-    whole = _one_text(columns)
-    row = hash_texts(whole)
+    row = hash_texts(_one_text(columns))
     blank = pc.is_null(keys).to_numpy(zero_copy_only=False)
-    known = pc.fill_null(keys, "")
-    key, key_check = hash_texts(known), hash_texts(known, _SECOND)
-    if blank.any():
-        key = np.where(blank, row, key)
-        key_check = np.where(blank, hash_texts(whole, _SECOND), key_check)
-    return Index(key, key_check, row)
+    return Index(np.where(blank, row, hash_texts(pc.fill_null(keys, ""))), row)
 
 
 def _one_text(columns: Sequence[pa.Array]) -> pa.Array:
@@ -129,9 +123,9 @@ def _mark_repeats(
     shared = twin.copy()
     shared[:-1] |= twin[1:]
     rows = order[shared]
-    rows = rows[np.lexsort((rows, new.row[rows], new.key_check[rows], new.key[rows]))]
+    rows = rows[np.lexsort((rows, new.row[rows], new.key[rows]))]
     same_key = np.zeros(len(rows), bool)
-    same_key[1:] = (new.key[rows][1:] == new.key[rows][:-1]) & (new.key_check[rows][1:] == new.key_check[rows][:-1])
+    same_key[1:] = new.key[rows][1:] == new.key[rows][:-1]
     same_row = same_key.copy()
     same_row[1:] &= new.row[rows][1:] == new.row[rows][:-1]
     group = np.cumsum(~same_key) - 1
