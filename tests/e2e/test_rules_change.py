@@ -10,6 +10,8 @@ from elt.progress import SilentReporter
 from elt.runner import Runner
 from tests.shops import contents, write_shop
 
+ALWAYS_ZERO = rules.Rule(lambda _: 0, rules.INTEGER.arrow_type)
+
 
 def with_cities_as(rule: rules.Rule) -> tuple[Table, ...]:
     """The catalog with another rule for ``cidade``."""
@@ -43,3 +45,22 @@ def test_full_applies_every_waiting_snapshot_as_well(runner: Runner, lakehouse: 
         runner.bronze(write_shop(tmp_path / "shop", pedidos=[{"id_pedido": pedido}]))
     runner.silver(full=True)
     assert [row[0] for row in contents(lakehouse)["silver.pedidos"]] == ["100", "101", "102"]
+
+
+def test_a_row_that_the_new_rules_can_read_leaves_quarantine_without_a_new_snapshot(
+    lakehouse: Lakehouse, tmp_path: Path
+) -> None:
+    source = write_shop(tmp_path / "shop", produtos=[{"preco": "1.234"}], clientes=[{"idade": "1.000"}])
+    Runner(lakehouse, SilentReporter()).run(source)
+    assert [row[1] for row in contents(lakehouse)["silver.rejeitados"]] == ["pedidos", "produtos"]
+    assert [row[3] for row in contents(lakehouse)["silver.valores_rejeitados"]] == ["idade"]
+    lenient = (
+        replace(CLIENTES, columns=(*CLIENTES.columns[:-1], replace(CLIENTES.columns[-1], rule=ALWAYS_ZERO))),
+        replace(
+            PRODUTOS, columns=tuple(replace(c, rule=ALWAYS_ZERO) if c.name == "preco" else c for c in PRODUTOS.columns)
+        ),
+        PEDIDOS,
+    )
+    assert [int(result.key) for result in Runner(lakehouse, SilentReporter(), lenient).run(source)] == [246, 468, 680]
+    assert contents(lakehouse)["silver.rejeitados"] == []
+    assert contents(lakehouse)["silver.valores_rejeitados"] == []

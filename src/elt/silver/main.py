@@ -27,7 +27,7 @@ BATCH_ROWS = 50_000
 """Raw rows in memory at a time."""
 
 _KEY_ONLY = pa.schema([("id", pa.string())])
-_HELD = pa.schema([("id", pa.string()), ("chave", pa.string()), ("snapshot", pa.string())])
+_HELD = pa.schema([("id", pa.string()), ("chave", pa.string())])
 
 
 def run(
@@ -132,6 +132,7 @@ class _Application:
         self.reporter = reporter
         self.table = table
         self.snapshot = manifest.snapshot
+        self.refused: dict[str, list[Hashes]] = {"silver.rejeitados": [], "silver.valores_rejeitados": []}
         self.new = _table_of(manifest, table)
         self.numbers = self._number_columns(self.new)
         self.before = before.tables.get(table.name) if before else None
@@ -186,7 +187,7 @@ class _Application:
         return frozenset(name for name, found in in_source.items() if found and snapshot.columns[found] in NUMBERS)
 
     def _held(self, quarantine: str) -> Iterator[pd.DataFrame]:
-        """What a quarantine table holds of this table: id, chave, snapshot."""
+        """What a quarantine table holds of this table: id and chave."""
         yield from self.tables.pages(
             quarantine, _HELD, key="id", size=BATCH_ROWS, within=Within("tabela", [self.table.name])
         )
@@ -203,12 +204,13 @@ class _Application:
     def _settle(self, quarantine: str, in_source: Hashes) -> int:
         """Let go of what was not refused again; answers how many of those the source has no more.
 
-        What is still refused was written again under this snapshot. The note on a value of a row that left the source
-        stays, because the row stays in silver.
+        What is still refused was written again by this application, and is known by 8 bytes a row. The note on a value
+        of a row that left the source stays, because the row stays in silver.
         """
         gone = 0
+        again = np.sort(np.concatenate([np.empty(0, np.uint64), *self.refused[quarantine]]))
         for page in self._held(quarantine):
-            stale = page[page["snapshot"] != self.snapshot]
+            stale = page[~among(again, hash_texts(pa.array(page["id"])))]
             known = among(in_source, hash_texts(pa.array(stale["chave"].fillna(""))))
             if quarantine == "silver.rejeitados":
                 gone += int((~known).sum())
@@ -259,6 +261,7 @@ class _Application:
         notes = value_rows(self.table, values, self.snapshot)
         for table, frame in (("silver.rejeitados", entries), ("silver.valores_rejeitados", notes)):
             upsert_all(self.tables, table, frame)
+            self.refused[table].append(hash_texts(pa.array(frame["id"])))
 
 
 def _table_of(manifest: Manifest, table: Table) -> TableSnapshot:
