@@ -31,8 +31,7 @@ def run(
     something to do, even if an earlier run wrote the snapshot and died.
     """
     with ledger.execution("bronze") as execution, _temporary_folder() as folder:
-        known = snapshots.committed(lakehouse.bucket)
-        last = snapshots.read_manifest(lakehouse.bucket, known[-1]) if known else None
+        last = snapshots.newest(lakehouse.bucket)
         with source.open() as extract:
             for table in tables:  # a missing column is said before the first long read
                 if extra := table.extra_in(list(check_columns(extract, table))):

@@ -6,6 +6,7 @@ source printed it, or NULL; the manifest keeps the source's own column types.
 
 import hashlib
 from collections.abc import Collection, Iterator, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
 import pyarrow as pa
@@ -69,6 +70,34 @@ def new_snapshot_id(previous: str | None, now: datetime) -> str:
 def committed(bucket: Bucket) -> list[str]:
     """The snapshots that have a manifest, oldest first."""
     return [path.removesuffix(f"/{MANIFEST}") for path in bucket.list() if path.endswith(f"/{MANIFEST}")]
+
+
+def newest(bucket: Bucket) -> Manifest | None:
+    """The newest committed snapshot, found without looking at the older ones."""
+    for snapshot in _begun(bucket):
+        with suppress(Missing):
+            return read_manifest(bucket, snapshot)
+    return None
+
+
+def committed_since(bucket: Bucket, snapshot: str) -> list[str]:
+    """The committed snapshots from this one on, oldest first; found without looking at the older ones."""
+    found = []
+    for name in _begun(bucket):
+        if name < snapshot:
+            break
+        if bucket.list(f"{name}/{MANIFEST}"):
+            found.append(name)
+        if name == snapshot:
+            break
+    return found[::-1]
+
+
+def _begun(bucket: Bucket) -> Iterator[str]:
+    """The folders of snapshots, committed or not, the newest first."""
+    for year in bucket.folders():
+        for month in bucket.folders(year):
+            yield from bucket.folders(month)
 
 
 def leftovers(bucket: Bucket, without: Collection[str] = ()) -> list[str]:

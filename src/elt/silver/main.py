@@ -10,6 +10,7 @@ import pandas as pd
 import pyarrow as pa
 
 from elt.catalog import BROKEN_LINE, TABLES, WRITE_ROWS, Table, rules_version
+from elt.concurrency import each
 from elt.errors import SnapshotError
 from elt.frames import to_frame
 from elt.keys import StatusKey
@@ -26,6 +27,7 @@ from elt.sources.port import NUMBERS
 BATCH_ROWS = 50_000
 """Raw rows in memory at a time."""
 
+_ROWS, _VALUES = "silver.rejeitados", "silver.valores_rejeitados"
 _KEY_ONLY = pa.schema([("id", pa.string())])
 _HELD = pa.schema([("id", pa.string()), ("chave", pa.string()), ("snapshot", pa.string())])
 
@@ -39,11 +41,13 @@ def run(
     are not those it last applied. The key is 468 as long as gold has something to do, even if an earlier run wrote the
     rows and died.
     """
-    known = snapshots.committed(lakehouse.bucket)
-    if known and ledger.rebuild_unfinished():  # a replay died: what it left is of no snapshot in this order
+    applied = ledger.last_applied()
+    known = snapshots.committed_since(lakehouse.bucket, applied) if applied else []
+    known = known or snapshots.committed(lakehouse.bucket)
+    if known and applied is None and ledger.rebuild_unfinished():
+        # A replay died: what it left is of no snapshot in this order.
         reporter.say("silver: a replay did not end; silver is built again from every snapshot in bronze")
         ledger.empty_silver([table.name for table in tables])
-    applied = ledger.last_applied()
     if applied is not None and ledger.applied_rules() != rules_version(tables):
         reporter.say("silver: the cleaning rules have changed; every row is cleaned again")
         full = True
@@ -147,7 +151,9 @@ class _Application:
                 next_step="remove the snapshot's folder and run again",
             )
         new = Index.joined(self._indexes(self.new), found)
-        decisions, gone = decide(new, self._indexes(self.before) if self.before else (), self._quarantined())
+        held = self._quarantined()
+        retry = np.unique(np.concatenate([np.empty(0, np.uint64), *held.values()]))
+        decisions, gone = decide(new, self._indexes(self.before) if self.before else (), retry)
         in_source = np.unique(new.key)
         del new  # the rest needs no row's fingerprint
         counts = Counts(
@@ -162,8 +168,9 @@ class _Application:
                 first += len(batch)
                 counts += self._apply(batch, here, task)
         counts = counts.check(f"silver {self.table.name}")
-        self._settle("silver.valores_rejeitados", in_source)
-        if left := self._settle("silver.rejeitados", in_source):
+        # What came into an empty quarantine came from this snapshot: nothing of it is to be let go of.
+        left = sum(each(lambda quarantine: self._settle(quarantine, in_source), held, self.tables.in_flight))
+        if left:
             self.reporter.say(
                 f"silver {self.table.name}: {left:,} rows left quarantine because the source has them no more"
             )
@@ -190,17 +197,18 @@ class _Application:
             quarantine, _HELD, key="id", size=BATCH_ROWS, within=Within("tabela", [self.table.name])
         )
 
-    def _quarantined(self) -> Hashes:
-        """Fingerprints of the keys of which quarantine holds something."""
-        found = [
-            hash_texts(pa.array(page["chave"].dropna().drop_duplicates()))
-            for quarantine in ("silver.rejeitados", "silver.valores_rejeitados")
-            for page in self._held(quarantine)
-        ]
-        return np.unique(np.concatenate(found)) if found else np.empty(0, np.uint64)
+    def _quarantined(self) -> dict[str, Hashes]:
+        """Fingerprints of the keys of which each quarantine table holds something; without those that are empty."""
+        found = each(self._hashes_held, (_ROWS, _VALUES), self.tables.in_flight)
+        return {name: keys for name, keys in zip((_ROWS, _VALUES), found, strict=True) if keys is not None}
+
+    def _hashes_held(self, quarantine: str) -> Hashes | None:
+        """Fingerprints of the keys in a quarantine table, sorted; None if it holds no row of this table."""
+        pages = [hash_texts(pa.array(page["chave"].dropna().drop_duplicates())) for page in self._held(quarantine)]
+        return np.unique(np.concatenate(pages)) if pages else None
 
     def _settle(self, quarantine: str, in_source: Hashes) -> int:
-        """Let go of what was not refused again; answers how many of those the source has no more.
+        """Let go of what was not refused again; answers how many rows of those the source has no more.
 
         What is still refused was written again under this snapshot. The note on a value of a row that left the source
         stays, because the row stays in silver.
@@ -209,7 +217,7 @@ class _Application:
         for page in self._held(quarantine):
             stale = page[page["snapshot"] != self.snapshot]
             known = np.isin(hash_texts(pa.array(stale["chave"].fillna(""))), in_source)
-            if quarantine == "silver.rejeitados":
+            if quarantine == _ROWS:
                 gone += int((~known).sum())
             else:
                 stale = stale[known]
@@ -227,8 +235,11 @@ class _Application:
         twice = raw.index[decisions[needed] == Decision.CONFLICT]
         cleaned = clean(self.table, raw, self.numbers, dict.fromkeys(twice, "chave repetida com valores diferentes"))
         rows, rejected = cleaned.rows, [cleaned.rejected]
-        for column in self.table.foreign_keys:
-            parents = self._existing(str(column.references), rows[column.name])
+        keys = self.table.foreign_keys
+        known = each(
+            lambda column: self._existing(str(column.references), rows[column.name]), keys, self.tables.in_flight
+        )
+        for column, parents in zip(keys, list(known), strict=True):
             orphans = rows.loc[~rows[column.name].isin(parents), column.name]
             reasons = {
                 row: f"{column.name}: '{key}' não existe em silver.{column.references}" for row, key in orphans.items()
@@ -256,7 +267,7 @@ class _Application:
         """Keep what was refused, with the reason and the original."""
         entries = quarantine_rows(self.table, raw, rejected, self.snapshot)
         notes = value_rows(self.table, values, self.snapshot)
-        for table, frame in (("silver.rejeitados", entries), ("silver.valores_rejeitados", notes)):
+        for table, frame in ((_ROWS, entries), (_VALUES, notes)):
             upsert_all(self.tables, table, frame)
 
 
