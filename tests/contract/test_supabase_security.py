@@ -150,9 +150,9 @@ def test_the_functions_that_write_reach_only_what_the_caller_may(filled: Gateway
 
 
 def test_the_function_that_reads_reaches_only_what_the_caller_may(filled: Gateway) -> None:
+    asked = {"p_tabela": "pg_catalog.pg_authid", "p_colunas": ["rolname"], "p_chave": "rolname"}
     with project_of(filled, filled.service_key) as project, pytest.raises(Denied):
-        columns = {"p_tabela": "pg_catalog.pg_authid", "p_colunas": ["rolname"], "p_chave": "rolname"}
-        project.call("controle.ler", {**columns, "p_depois": None, "p_linhas": 9})
+        project.call("controle.ler", {**asked, "p_depois": None, "p_linhas": 9})
 
 
 def test_open_demo_lets_anon_run_the_pipeline_and_can_be_closed_again(gateway: Gateway, shop_gateway: Gateway) -> None:

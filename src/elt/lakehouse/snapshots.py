@@ -5,7 +5,7 @@ source printed it, or NULL; the manifest keeps the source's own column types.
 """
 
 import hashlib
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
@@ -164,14 +164,17 @@ def write_manifest(bucket: Bucket, manifest: Manifest) -> None:
     bucket.put(f"{manifest.snapshot}/{MANIFEST}", content)
 
 
-def read_rows(bucket: Bucket, table: TableSnapshot, columns: Sequence[str], rows: int) -> Iterator[pa.Table]:
+def read_rows(
+    bucket: Bucket, table: TableSnapshot, columns: Sequence[str], rows: int, at_hand: Mapping[str, bytes] | None = None
+) -> Iterator[pa.Table]:
     """The table's rows in the order of the snapshot, ``rows`` at a time: only ``columns``, all text.
 
     Each part is checked against its manifest before a row of it is used. ``columns`` that a part does not have come as
-    NULL.
+    NULL. ``at_hand``: parts, by path, that were read and checked already.
     """
     for part in table.parts:
-        file = pq.ParquetFile(pa.BufferReader(checked(bucket, part)))
+        content = (at_hand or {}).get(part.path) or checked(bucket, part)
+        file = pq.ParquetFile(pa.BufferReader(content))
         if file.metadata.num_rows != part.rows:
             raise _lies(part, f"it has {file.metadata.num_rows} rows, its manifest says {part.rows}")
         present = [name for name in columns if name in file.schema_arrow.names]

@@ -5,7 +5,7 @@ import uuid
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import quote
 
 import pandas as pd
@@ -48,9 +48,9 @@ Entries = list[dict[str, Any]]
 class SupabaseTables:
     """Tables by PostgREST, through functions of the schema ``controle``: ``ler``, ``gravar`` and ``apagar``.
 
-    Why functions: a plain read is cut at the project's max rows, and its filter must fit into a URL. An upsert request cannot say which rows were inserted, updated or equal, and when its answer is lost,
-    a second one would report them all as unchanged. A write carries an identifier, and its second try is answered with
-    the first one's counts.
+    Why functions: a plain read is cut at the project's max rows, and its filter must fit into a URL. An upsert request
+    cannot say which rows were inserted, updated or equal, and when its answer is lost, a second one would report them
+    all as unchanged. A write carries an identifier, and its second try is answered with the first one's counts.
     """
 
     def __init__(self, project: Project, *, write_rows: int = WRITE_ROWS) -> None:
@@ -225,7 +225,7 @@ class SupabaseBucket:
         """Everything directly in a folder."""
         return [entry for page in self._pages(folder, "asc") for entry in page]
 
-    def _pages(self, folder: str, order: str) -> "Iterator[Entries]":
+    def _pages(self, folder: str, order: Literal["asc", "desc"]) -> "Iterator[Entries]":
         """What is directly in a folder, in the order of names. A page's length says nothing; an empty page is the end.
 
         A server that ignores the offset sends known names again: that is the end too.

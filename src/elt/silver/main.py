@@ -3,7 +3,8 @@
 By hand: ``python src/elt/silver/main.py``, ``python -m elt.silver`` or ``medallion silver [--full]``.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -17,7 +18,7 @@ from elt.keys import StatusKey
 from elt.lakehouse import snapshots
 from elt.lakehouse.batches import upsert_all, upsert_in_batches
 from elt.lakehouse.ports import Bucket, Lakehouse, Tables, Within
-from elt.lakehouse.snapshots import Manifest, TableSnapshot
+from elt.lakehouse.snapshots import Manifest, Part, TableSnapshot
 from elt.ledger import Counts, LayerResult, Ledger
 from elt.progress import Reporter, Task
 from elt.silver.clean import clean, quarantine_rows, refusals, value_rows
@@ -58,9 +59,11 @@ def run(
     counts, gone = Counts(), 0
     for snapshot in waiting:
         with ledger.execution("silver", snapshot) as execution:
-            manifest = snapshots.read_manifest(lakehouse.bucket, snapshot)
-            before = snapshots.read_manifest(lakehouse.bucket, base) if base else None
-            result, vanished = _apply(lakehouse, ledger, reporter, tables, manifest, before)
+            wanted = [snapshot, base] if base else [snapshot]
+            manifest, *before = each(
+                partial(snapshots.read_manifest, lakehouse.bucket), wanted, lakehouse.tables.in_flight
+            )
+            result, vanished = _apply(lakehouse, ledger, reporter, tables, manifest, before[0] if before else None)
             execution.close(result)
         counts += result.counts
         gone += vanished
@@ -136,6 +139,7 @@ class _Application:
         self.reporter = reporter
         self.table = table
         self.snapshot = manifest.snapshot
+        self.at_hand: dict[str, bytes] = {}
         self.new = _table_of(manifest, table)
         self.numbers = self._number_columns(self.new)
         self.before = before.tables.get(table.name) if before else None
@@ -150,8 +154,8 @@ class _Application:
                 f"{self.snapshot}: {self.table.name} has {found} rows, its manifest says {self.new.rows}",
                 next_step="remove the snapshot's folder and run again",
             )
+        held = self._begin()
         new = Index.joined(self._indexes(self.new), found)
-        held = self._quarantined()
         retry = np.unique(np.concatenate([np.empty(0, np.uint64), *held.values()]))
         decisions, gone = decide(new, self._indexes(self.before) if self.before else (), retry)
         in_source = np.unique(new.key)
@@ -183,7 +187,7 @@ class _Application:
         """Raw rows with the catalog's names; a line that fits no header has its text in ``BROKEN_LINE``."""
         names = [*self.table.column_names, BROKEN_LINE]
         in_source = [self.table.source_name(name, list(snapshot.columns)) or name for name in names]
-        for batch in snapshots.read_rows(self.bucket, snapshot, in_source, BATCH_ROWS):
+        for batch in snapshots.read_rows(self.bucket, snapshot, in_source, BATCH_ROWS, self.at_hand):
             yield batch.rename_columns(names)
 
     def _number_columns(self, snapshot: TableSnapshot) -> frozenset[str]:
@@ -197,10 +201,28 @@ class _Application:
             quarantine, _HELD, key="id", size=BATCH_ROWS, within=Within("tabela", [self.table.name])
         )
 
-    def _quarantined(self) -> dict[str, Hashes]:
-        """Fingerprints of the keys of which each quarantine table holds something; without those that are empty."""
-        found = each(self._hashes_held, (_ROWS, _VALUES), self.tables.in_flight)
-        return {name: keys for name, keys in zip((_ROWS, _VALUES), found, strict=True) if keys is not None}
+    def _begin(self) -> dict[str, Hashes]:
+        """Ask at a time for what is needed first: a snapshot's only part, and fingerprints of what quarantine holds.
+
+        Answers the fingerprints by quarantine table, without those that are empty. A table of several parts is read
+        part by part when it is its turn, so that never more than one is in memory.
+        """
+        held: dict[str, Hashes] = {}
+
+        def fetch(part: Part) -> None:
+            self.at_hand[part.path] = snapshots.checked(self.bucket, part)
+
+        def ask(quarantine: str) -> None:
+            if (keys := self._hashes_held(quarantine)) is not None:
+                held[quarantine] = keys
+
+        wholes = [found.parts[0] for found in (self.new, self.before) if found and len(found.parts) == 1]
+        parts = {part.path: part for part in wholes if self.tables.in_flight > 1}
+        work: list[Callable[[], None]] = [*(partial(fetch, part) for part in parts.values())]
+        work += [partial(ask, quarantine) for quarantine in (_ROWS, _VALUES)]
+        for _ in each(lambda begin: begin(), work, self.tables.in_flight):
+            pass
+        return held
 
     def _hashes_held(self, quarantine: str) -> Hashes | None:
         """Fingerprints of the keys in a quarantine table, sorted; None if it holds no row of this table."""

@@ -1,7 +1,7 @@
 """A shop in a Supabase project, by ``SUPABASE_URL`` and ``SUPABASE_KEY``, over PostgREST."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -97,7 +97,8 @@ def _look(project: Project, tables: Sequence[Table]) -> _Found:
         table, name = column
         types[table][name] = _type(project, table.name, name)
 
-    for _ in each(lambda work: work(), [note_ends, *(partial(ask_type, column) for column in columns)], at_once):
+    questions: list[Callable[[], None]] = [note_ends, *(partial(ask_type, column) for column in columns)]
+    for _ in each(lambda ask: ask(), questions, at_once):
         pass
     looked: _Found = {}
     for table, end in ends.items():
@@ -105,7 +106,8 @@ def _look(project: Project, tables: Sequence[Table]) -> _Found:
             looked[table.name] = end
         else:
             key, last, rows = end
-            looked[table.name] = _Looked({name: types[table][name] for name in names[table]}, key, last, rows)
+            in_order = {name: types[table][name] for of, name in columns if of is table}
+            looked[table.name] = _Looked(in_order, key, last, rows)
     return looked
 
 
