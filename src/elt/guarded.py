@@ -88,6 +88,9 @@ class _Bucket:
     def list(self, prefix: str = "") -> list[str]:
         return self.bucket.list(prefix)
 
+    def folders(self, folder: str = "") -> Iterator[str]:
+        return self.bucket.folders(folder)
+
     def sizes(self, prefix: str = "") -> dict[str, int]:
         return self.bucket.sizes(prefix)
 

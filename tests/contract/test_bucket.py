@@ -93,3 +93,11 @@ def test_sizes_are_the_bytes_of_each_object(bucket: Bucket) -> None:
     }
     assert list(bucket.sizes()) == bucket.list()
     assert bucket.sizes("2026/02") == {"2026/02/b/_manifest.json": 3}
+
+
+def test_folders_come_the_last_name_first_without_objects(bucket: Bucket) -> None:
+    for path in ("a/1/x", "a/2/x", "a/10/y/z", "a/x", "b/x"):
+        bucket.put(path, b"1")
+    assert list(bucket.folders("a")) == ["a/2", "a/10", "a/1"]
+    assert list(bucket.folders()) == ["b", "a"]
+    assert list(bucket.folders("nothing")) == []

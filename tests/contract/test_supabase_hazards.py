@@ -17,7 +17,7 @@ from tests.gateway.fixtures import Gateway
 from tests.hosted import lakehouse_of, project_of
 
 KEY = pa.schema([("id", pa.string())])
-WRITE = "/rest/v1/rpc/gravar"
+READ, WRITE = "/rest/v1/rpc/ler", "/rest/v1/rpc/gravar"
 
 
 @pytest.fixture
@@ -79,7 +79,15 @@ def test_deleting_is_not_cut_by_max_rows_nor_by_the_rows_of_a_request(gateway: G
 def test_no_address_is_longer_than_gateways_take(gateway: Gateway, tables: Tables) -> None:
     keys = [f"00000000-0000-4000-8000-{number:06d}ção" for number in range(500)]
     keys_of(tables, within=Within("id", keys))
-    assert max(len(request.query) for request in gateway.requests("/rest/v1/clientes")) < 8_000
+    tables.count("silver.clientes", Within("id", keys))
+    assert max(len(request.query) for request in gateway.requests("/rest/v1")) < 8_000
+
+
+def test_a_long_filter_is_read_with_no_more_requests_than_go_at_a_time(gateway: Gateway, tables: Tables) -> None:
+    rows = clientes(5_000)
+    tables.upsert("silver.clientes", rows, key="id")
+    assert keys_of(tables, within=Within("id", rows["id"].to_list())) == rows["id"].to_list()
+    assert len(gateway.requests(READ)) == tables.in_flight
 
 
 # Requests that are too large or take too long.
@@ -108,10 +116,10 @@ def test_a_single_row_that_is_too_much_is_an_error(
 def test_a_read_that_takes_too_long_asks_for_less(gateway: Gateway, tables: Tables) -> None:
     rows = clientes(40)
     tables.upsert("silver.clientes", rows, key="id")
-    gateway.faults(Rule(kind="status", path="/rest/v1/clientes", status=500, code="57014", times=3))
-    assert keys_of(tables, size=40) == rows["id"].to_list()
-    asked = [request.query.rpartition("limit=")[2] for request in gateway.requests("/rest/v1/clientes")]
-    assert asked[:4] == ["40", "20", "10", "5"]
+    gateway.faults(Rule(kind="status", path=READ, status=500, code="57014", times=3))
+    pages = list(tables.pages("silver.clientes", KEY, key="id", size=40))
+    assert [len(page) for page in pages] == [5] * 8
+    assert [key for page in pages for key in page["id"]] == rows["id"].to_list()
 
 
 def test_writes_stay_under_the_rows_that_are_configured(gateway: Gateway) -> None:
@@ -149,8 +157,8 @@ def test_results_of_old_writes_are_not_kept_for_ever(gateway: Gateway, tables: T
 def test_a_read_goes_on_after_a_dropped_connection(gateway: Gateway, tables: Tables, kind: str) -> None:
     rows = clientes(30)
     tables.upsert("silver.clientes", rows, key="id")
-    gateway.faults(Rule(kind=kind, path="/rest/v1/clientes", on={2}), max_rows=10)
-    assert keys_of(tables) == rows["id"].to_list()
+    gateway.faults(Rule(kind=kind, path=READ, on={2}), max_rows=10)
+    assert keys_of(tables, size=10) == rows["id"].to_list()
 
 
 @pytest.mark.parametrize("status", [429, 500, 502, 503, 504, 520, 522])

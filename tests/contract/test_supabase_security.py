@@ -112,11 +112,15 @@ def test_signed_in_people_do_not_write_gold(filled: Gateway, ask: httpx.Client, 
 
 
 @pytest.mark.parametrize("who", ["anon", "authenticated"])
-def test_nobody_else_calls_the_functions_that_write(filled: Gateway, ask: httpx.Client, who: str) -> None:
+def test_nobody_else_calls_the_functions(filled: Gateway, ask: httpx.Client, who: str) -> None:
     mine = headers(filled, who, "controle")
     for name, arguments in (
         ("gravar", {"p_id": None, "p_tabela": "silver.clientes", "p_chave": "id", "p_colunas": {"id": ["x"]}}),
         ("apagar", {"p_id": None, "p_tabela": "silver.clientes", "p_coluna": "id", "p_valores": ["1"]}),
+        (
+            "ler",
+            {"p_tabela": "gold.analise_produtos", "p_colunas": ["a"], "p_chave": "a", "p_depois": None, "p_linhas": 1},
+        ),
         ("devolver", {"p_dono": "x"}),
     ):
         assert ask.post(f"/rest/v1/rpc/{name}", headers=mine, json=arguments).status_code in (401, 403)
@@ -143,6 +147,12 @@ def test_the_functions_that_write_reach_only_what_the_caller_may(filled: Gateway
                 "p_colunas": {"rolname": ["x"], "rolsuper": ["true"]},
             },
         )
+
+
+def test_the_function_that_reads_reaches_only_what_the_caller_may(filled: Gateway) -> None:
+    asked = {"p_tabela": "pg_catalog.pg_authid", "p_colunas": ["rolname"], "p_chave": "rolname"}
+    with project_of(filled, filled.service_key) as project, pytest.raises(Denied):
+        project.call("controle.ler", {**asked, "p_depois": None, "p_linhas": 9})
 
 
 def test_open_demo_lets_anon_run_the_pipeline_and_can_be_closed_again(gateway: Gateway, shop_gateway: Gateway) -> None:

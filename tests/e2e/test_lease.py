@@ -128,7 +128,7 @@ def test_a_holder_whose_statement_takes_longer_than_its_lease_keeps_it(
         assert holder.wait(PATIENCE_SECONDS) == 0
 
 
-@pytest.mark.parametrize("layer", ["bronze clientes", "silver clientes", "silver pedidos", "gold analise_produtos"])
+@pytest.mark.parametrize("layer", ["bronze clientes", "silver clientes", "silver pedidos", "gold"])
 def test_a_holder_that_was_away_longer_than_its_lease_writes_nothing_more(
     layer: str, new_database: Callable[[], str], tmp_path: Path
 ) -> None:

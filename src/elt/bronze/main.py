@@ -5,17 +5,18 @@ By hand: ``python src/elt/bronze/main.py``, ``python -m elt.bronze`` or ``medall
 
 import errno
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
 from elt.bronze.extract import Extracted, check_columns, extract_table
 from elt.catalog import TABLES, Table, rules_version
+from elt.concurrency import each
 from elt.errors import Full
 from elt.keys import StatusKey
 from elt.lakehouse import snapshots
-from elt.lakehouse.ports import Bucket, Lakehouse
+from elt.lakehouse.ports import Lakehouse
 from elt.lakehouse.snapshots import Manifest, Part, TableSnapshot
 from elt.ledger import Counts, LayerResult, Ledger
 from elt.progress import Reporter
@@ -31,8 +32,7 @@ def run(
     something to do, even if an earlier run wrote the snapshot and died.
     """
     with ledger.execution("bronze") as execution, _temporary_folder() as folder:
-        known = snapshots.committed(lakehouse.bucket)
-        last = snapshots.read_manifest(lakehouse.bucket, known[-1]) if known else None
+        last = snapshots.newest(lakehouse.bucket)
         with source.open() as extract:
             for table in tables:  # a missing column is said before the first long read
                 if extra := table.extra_in(list(check_columns(extract, table))):
@@ -46,14 +46,13 @@ def run(
         for name, found in extracted.items():
             counts += Counts(found.rows, found.rows, 0) if name in changed else Counts(found.rows, 0, found.rows)
         if changed:
-            manifest = _store(lakehouse.bucket, extracted, changed, last, ledger.run, source.description)
+            manifest = _store(lakehouse, extracted, changed, last, ledger.run, source.description)
             snapshot: str | None = manifest.snapshot
             reporter.say(f"bronze: snapshot {snapshot}: {', '.join(changed)} changed")
         else:
             snapshot = last.snapshot if last else None
-        behind = snapshot != ledger.last_applied() or ledger.applied_rules() != rules_version(tables)
-        waiting = behind or ledger.gold_pending() > 0
-        key = StatusKey.BRONZE_WRITTEN if changed or waiting else StatusKey.BRONZE_NOTHING_NEW
+        goes_on = changed or _waiting(ledger, snapshot, tables, lakehouse.tables.in_flight)
+        key = StatusKey.BRONZE_WRITTEN if goes_on else StatusKey.BRONZE_NOTHING_NEW
         details: dict[str, object] = {
             "tables": {name: {"rows": found.rows, "changed": name in changed} for name, found in extracted.items()}
         }
@@ -78,18 +77,34 @@ def _temporary_folder() -> Iterator[Path]:
         ) from error
 
 
+def _waiting(ledger: Ledger, snapshot: str | None, tables: tuple[Table, ...], at_once: int) -> bool:
+    """Whether silver or gold have something to do that an earlier run left."""
+    questions: list[Callable[[], bool]] = [
+        lambda: snapshot != ledger.last_applied(),
+        lambda: ledger.applied_rules() != rules_version(tables),
+        lambda: ledger.gold_pending() > 0,
+    ]
+    return any(list(each(lambda ask: ask(), questions, at_once)))
+
+
 def _same(found: Extracted, last: Manifest | None, name: str) -> bool:
     """Whether the last snapshot holds the same values."""
     return last is not None and name in last.tables and last.tables[name].fingerprint == found.fingerprint
 
 
 def _store(
-    bucket: Bucket, extracted: dict[str, Extracted], changed: list[str], last: Manifest | None, run: str, source: str
+    lakehouse: Lakehouse,
+    extracted: dict[str, Extracted],
+    changed: list[str],
+    last: Manifest | None,
+    run: str,
+    source: str,
 ) -> Manifest:
     """Store the parts of the tables that changed, point at the old parts of the others, and commit by the manifest."""
     now = datetime.now(UTC)
     snapshot = snapshots.new_snapshot_id(last.snapshot if last else None, now)
-    tables = {}
+    bucket = lakehouse.bucket
+    tables, files = {}, dict[str, Path]()
     for name, found in extracted.items():
         if name not in changed and last is not None:
             tables[name] = last.tables[name]
@@ -97,11 +112,13 @@ def _store(
         parts = []
         for part in found.parts:
             path = f"{snapshot}/{name}/{part.file.name}"
-            bucket.put(path, part.file)
+            files[path] = part.file
             parts.append(Part(path=path, rows=part.rows, bytes=part.bytes, sha256=part.sha256))
         tables[name] = TableSnapshot(
             rows=found.rows, columns=found.columns, fingerprint=found.fingerprint, parts=tuple(parts)
         )
+    for _ in each(lambda path: bucket.put(path, files[path]), files, lakehouse.tables.in_flight):
+        pass
     manifest = Manifest(
         format=snapshots.FORMAT, snapshot=snapshot, run=run, created_at=now, source=source, tables=tables
     )

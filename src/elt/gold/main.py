@@ -10,15 +10,16 @@ import pandas as pd
 import pyarrow as pa
 
 from elt.catalog import CLIENTES, PRODUTOS, Analysis, Table
+from elt.concurrency import each
 from elt.frames import empty_frame
 from elt.gold import analise_clientes_pedidos, analise_produtos
 from elt.keys import StatusKey
 from elt.lakehouse.batches import upsert_all
 from elt.lakehouse.ports import Lakehouse, Tables, Within
 from elt.ledger import Counts, LayerResult, Ledger
-from elt.progress import Reporter
+from elt.progress import Reporter, Task
 
-KEYS_AT_A_TIME = 2_000
+KEYS_AT_A_TIME = 5_000
 """Customers or products recomputed together: with all their orders in pages, this bounds the memory."""
 
 READ_ROWS = 50_000
@@ -54,17 +55,18 @@ def run(lakehouse: Lakehouse, ledger: Ledger, reporter: Reporter) -> LayerResult
     tables = lakehouse.tables
     with ledger.execution("gold") as execution:
         counts, details = Counts(), dict[str, object]()
-        for transform in TRANSFORMS:
-            found = _recompute(transform, tables, reporter)
-            details[transform.ANALYSIS.name] = vars(found)
-            counts += found
+        with reporter.task("gold", ledger.gold_pending()) as task:
+            recomputed = each(lambda transform: _recompute(transform, tables, task), TRANSFORMS, tables.in_flight)
+            for transform, found in zip(TRANSFORMS, recomputed, strict=True):
+                details[transform.ANALYSIS.name] = vars(found)
+                counts += found
         key = StatusKey.GOLD_WRITTEN if counts.written else StatusKey.GOLD_NOTHING_NEW
         result = LayerResult("gold", key, counts.check("gold"), ledger.last_applied(), details)
         execution.close(result)
         return result
 
 
-def _recompute(transform: Transform, tables: Tables, reporter: Reporter) -> Counts:
+def _recompute(transform: Transform, tables: Tables, task: Task) -> Counts:
     """Recompute the pending keys of one analysis: write what differs, remove what has no orders any more.
 
     A key stays pending until its row is written, so a killed run is taken up where it stopped. A key that changes while
@@ -73,18 +75,17 @@ def _recompute(transform: Transform, tables: Tables, reporter: Reporter) -> Coun
     analysis = transform.ANALYSIS
     mine = Within("analise", [analysis.name])
     counts = Counts()
-    with reporter.task(f"gold {analysis.name}", tables.count(PENDING, mine)) as task:
-        for page in tables.pages(PENDING, _PENDING_KEY, key="chave", size=KEYS_AT_A_TIME, within=mine):
-            keys = page["chave"].to_list()
-            tables.call("controle.reservar", p_analise=analysis.name, p_chaves=keys)
-            rows = _compute(transform, tables, keys)
-            written = upsert_all(tables, analysis.gold, rows, key=analysis.key)
-            without_orders = sorted(set(keys).difference(rows[analysis.key]))
-            removed = tables.delete(analysis.gold, Within(analysis.key, without_orders)) if without_orders else 0
-            tables.call("controle.concluir", p_analise=analysis.name, p_chaves=keys)
-            changed = written.inserted + written.updated + removed
-            counts += Counts(read=len(keys), written=changed, unchanged=len(keys) - changed)
-            task.advance(len(keys))
+    for page in tables.pages(PENDING, _PENDING_KEY, key="chave", size=KEYS_AT_A_TIME, within=mine):
+        keys = page["chave"].to_list()
+        tables.call("controle.reservar", p_analise=analysis.name, p_chaves=keys)
+        rows = _compute(transform, tables, keys)
+        written = upsert_all(tables, analysis.gold, rows, key=analysis.key)
+        without_orders = sorted(set(keys).difference(rows[analysis.key]))
+        removed = tables.delete(analysis.gold, Within(analysis.key, without_orders)) if without_orders else 0
+        tables.call("controle.concluir", p_analise=analysis.name, p_chaves=keys)
+        changed = written.inserted + written.updated + removed
+        counts += Counts(read=len(keys), written=changed, unchanged=len(keys) - changed)
+        task.advance(len(keys))
     return counts
 
 
@@ -97,7 +98,8 @@ def _compute(transform: Transform, tables: Tables, keys: list[str]) -> pd.DataFr
         summary = part if summary is None else transform.combine([summary, part])
     if summary is None:
         return empty_frame(transform.ANALYSIS.schema)
-    return transform.finish(summary, _named(tables, CLIENTES, summary), _named(tables, PRODUTOS, summary))
+    named = each(lambda parent: _named(tables, parent, summary), (CLIENTES, PRODUTOS), tables.in_flight)
+    return transform.finish(summary, *named)
 
 
 def _named(tables: Tables, parent: Table, summary: pd.DataFrame) -> pd.DataFrame:

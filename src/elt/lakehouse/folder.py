@@ -40,6 +40,11 @@ class FolderBucket:
         found = (file for file in self.root.rglob("*") if file.is_file() and not file.name.startswith("."))
         return sorted(path for file in found if (path := file.relative_to(self.root).as_posix()).startswith(prefix))
 
+    def folders(self, folder: str = "") -> Iterator[str]:  # noqa: D102
+        if (here := self.root / folder).is_dir():
+            names = sorted((entry.name for entry in here.iterdir() if entry.is_dir()), reverse=True)
+            yield from (f"{folder}/{name}" if folder else name for name in names if not name.startswith("."))
+
     def sizes(self, prefix: str = "") -> dict[str, int]:  # noqa: D102
         found = {}
         for path in self.list(prefix):

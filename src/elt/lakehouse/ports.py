@@ -89,6 +89,9 @@ class Bucket(Protocol):
     def list(self, prefix: str = "") -> list[str]:
         """The paths of all objects that begin with ``prefix``, sorted."""
 
+    def folders(self, folder: str = "") -> Iterator[str]:
+        """The paths of the folders directly in a folder, the last in the order of names first; asked for as needed."""
+
     def sizes(self, prefix: str = "") -> dict[str, int]:
         """The bytes of each object whose path begins with ``prefix``, in the order of ``list``."""
 

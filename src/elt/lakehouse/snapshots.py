@@ -5,7 +5,8 @@ source printed it, or NULL; the manifest keeps the source's own column types.
 """
 
 import hashlib
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
 import pyarrow as pa
@@ -69,6 +70,34 @@ def new_snapshot_id(previous: str | None, now: datetime) -> str:
 def committed(bucket: Bucket) -> list[str]:
     """The snapshots that have a manifest, oldest first."""
     return [path.removesuffix(f"/{MANIFEST}") for path in bucket.list() if path.endswith(f"/{MANIFEST}")]
+
+
+def newest(bucket: Bucket) -> Manifest | None:
+    """The newest committed snapshot, found without looking at the older ones."""
+    for snapshot in _begun(bucket):
+        with suppress(Missing):
+            return read_manifest(bucket, snapshot)
+    return None
+
+
+def committed_since(bucket: Bucket, snapshot: str) -> list[str]:
+    """The committed snapshots from this one on, oldest first; found without looking at the older ones."""
+    found = []
+    for name in _begun(bucket):
+        if name < snapshot:
+            break
+        if bucket.list(f"{name}/{MANIFEST}"):
+            found.append(name)
+        if name == snapshot:
+            break
+    return found[::-1]
+
+
+def _begun(bucket: Bucket) -> Iterator[str]:
+    """The folders of snapshots, committed or not, the newest first."""
+    for year in bucket.folders():
+        for month in bucket.folders(year):
+            yield from bucket.folders(month)
 
 
 def leftovers(bucket: Bucket, without: Collection[str] = ()) -> list[str]:
@@ -135,14 +164,17 @@ def write_manifest(bucket: Bucket, manifest: Manifest) -> None:
     bucket.put(f"{manifest.snapshot}/{MANIFEST}", content)
 
 
-def read_rows(bucket: Bucket, table: TableSnapshot, columns: Sequence[str], rows: int) -> Iterator[pa.Table]:
+def read_rows(
+    bucket: Bucket, table: TableSnapshot, columns: Sequence[str], rows: int, at_hand: Mapping[str, bytes] | None = None
+) -> Iterator[pa.Table]:
     """The table's rows in the order of the snapshot, ``rows`` at a time: only ``columns``, all text.
 
     Each part is checked against its manifest before a row of it is used. ``columns`` that a part does not have come as
-    NULL.
+    NULL. ``at_hand``: parts, by path, that were read and checked already.
     """
     for part in table.parts:
-        file = pq.ParquetFile(pa.BufferReader(checked(bucket, part)))
+        content = (at_hand or {}).get(part.path) or checked(bucket, part)
+        file = pq.ParquetFile(pa.BufferReader(content))
         if file.metadata.num_rows != part.rows:
             raise _lies(part, f"it has {file.metadata.num_rows} rows, its manifest says {part.rows}")
         present = [name for name in columns if name in file.schema_arrow.names]

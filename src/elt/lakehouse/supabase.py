@@ -5,7 +5,7 @@ import uuid
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import quote
 
 import pandas as pd
@@ -20,10 +20,16 @@ from elt.frames import to_frame
 from elt.lakehouse.ports import Within, Written
 from elt.lakehouse.resumable import CHUNK_BYTES, upload
 from elt.postgres import decimals_as_text
-from elt.supabase import Project, as_text, quoted
+from elt.supabase import Project
 
 FILTER_BYTES = 6_000
 """Values of one filter in a URL, at most: gateways refuse a request line over 8 KiB."""
+
+READ_ROWS = 10_000
+"""Rows read in one request, at most: it bounds the size of an answer."""
+
+_WORTH_SHARING = 250
+"""Values of a filter that are worth a request of their own."""
 
 LIST_OBJECTS = 1_000
 """Objects asked for in one list request; the server's own default is 100."""
@@ -40,11 +46,11 @@ Entries = list[dict[str, Any]]
 
 
 class SupabaseTables:
-    """Tables by PostgREST. Reads are plain requests; writes call the functions ``controle.gravar`` and ``apagar``.
+    """Tables by PostgREST, through functions of the schema ``controle``: ``ler``, ``gravar`` and ``apagar``.
 
-    Why functions: an upsert request cannot say which rows were inserted, updated or equal, and when its answer is lost,
-    a second one would report them all as unchanged. A write carries an identifier, and its second try is answered with
-    the first one's counts.
+    Why functions: a plain read is cut at the project's max rows, and its filter must fit into a URL. An upsert request
+    cannot say which rows were inserted, updated or equal, and when its answer is lost, a second one would report them
+    all as unchanged. A write carries an identifier, and its second try is answered with the first one's counts.
     """
 
     def __init__(self, project: Project, *, write_rows: int = WRITE_ROWS) -> None:
@@ -55,37 +61,34 @@ class SupabaseTables:
     def pages(  # noqa: D102 - see the port
         self, table: str, schema: pa.Schema, *, key: str, size: int, within: Within | None = None
     ) -> Iterator[pd.DataFrame]:
-        filters = _chunks(within) if within else [None]
-        at_once = min(self.in_flight, max(len(filters), 1))
+        filters = _shares(within, self.in_flight) if within else [None]
+        at_once = max(len(filters), 1)
         rows = max(1, size // at_once)
         return interleave((self._pages(table, schema, key, rows, one) for one in filters), at_once)
 
     def _pages(
         self, table: str, schema: pa.Schema, key: str, rows: int, within: Within | None
     ) -> Iterator[pd.DataFrame]:
-        """Pages of one request each. The server may send fewer rows than asked for, so only its count ends a table."""
-        columns = as_text(list(schema.names))
+        """Pages of one request each. A page with fewer rows than asked for is the last one: nothing cuts its answer."""
+        rows = min(rows, READ_ROWS)
+        wanted = {"p_tabela": table, "p_colunas": list(schema.names), "p_chave": key}
+        if within:
+            wanted |= {"p_filtro": within.column, "p_valores": list(within.values)}
         last: str | None = None
         while True:
-            query = self._table(table).select(columns, count=CountMethod.exact if within else None)
-            query = query.order(quoted(key)).limit(rows)
-            if within:
-                query = query.in_(within.column, within.values)
-            if last is not None:
-                query = query.gt(key, last)
             try:
-                answer = self._project.ask(f"reading {table}", query.execute)
+                found = self._project.call("controle.ler", {**wanted, "p_depois": last, "p_linhas": rows})
             except (Timeout, TooLarge):
                 if rows == 1:
                     raise
                 rows //= 2
                 continue
-            if not answer.data:
+            frame = _typed(found, schema)
+            if frame.empty:
                 return
-            frame = _typed(answer.data, schema)
-            last = str(answer.data[-1][key])
+            last = found[key][-1]
             yield frame
-            if answer.count is not None and answer.count == len(frame):
+            if len(frame) < rows:
                 return
 
     def upsert(self, table: str, rows: pd.DataFrame, *, key: str) -> Written:  # noqa: D102
@@ -143,10 +146,18 @@ def _chunks(within: Within) -> list[Within]:
     return [Within(within.column, values) for values in chunks]
 
 
-def _typed(rows: Sequence[dict[str, Any]], schema: pa.Schema) -> pd.DataFrame:
-    """Rows of text as a frame with the schema's types."""
-    texts = pa.Table.from_pylist(list(rows), schema=pa.schema([(name, pa.string()) for name in schema.names]))
-    return to_frame(texts.cast(schema))
+def _shares(within: Within, at_once: int) -> list[Within]:
+    """The filter as at most ``at_once`` of about the same length, for as many requests at a time; no value twice."""
+    values = list(dict.fromkeys(within.values))
+    share = max(-(-len(values) // at_once), _WORTH_SHARING)
+    return [Within(within.column, values[start : start + share]) for start in range(0, len(values), share)]
+
+
+def _typed(columns: dict[str, list[str | None]], schema: pa.Schema) -> pd.DataFrame:
+    """Columns of text as a frame with the schema's types."""
+    return to_frame(
+        pa.table([pa.array(columns[name], pa.string()) for name in schema.names], schema.names).cast(schema)
+    )
 
 
 def _texts(data: pa.Table) -> dict[str, list[str | None]]:
@@ -182,6 +193,11 @@ class SupabaseBucket:
     def list(self, prefix: str = "") -> "builtins.list[str]":  # noqa: D102
         return list(self.sizes(prefix))
 
+    def folders(self, folder: str = "") -> Iterator[str]:  # noqa: D102
+        for page in self._pages(folder, "desc"):
+            names = (str(entry["name"]) for entry in page if entry.get("id") is None)
+            yield from (f"{folder}/{name}" if folder else name for name in sorted(names, reverse=True))
+
     def sizes(self, prefix: str = "") -> dict[str, int]:  # noqa: D102
         found: dict[str, int] = {}
         folders = [prefix.rpartition("/")[0]]
@@ -206,15 +222,27 @@ class SupabaseBucket:
         self._project.close()
 
     def _folder(self, folder: str) -> "Entries":
-        """Everything directly in a folder. A page's length says nothing; an empty page is the end."""
-        found: dict[str, dict[str, Any]] = {}
+        """Everything directly in a folder."""
+        return [entry for page in self._pages(folder, "asc") for entry in page]
+
+    def _pages(self, folder: str, order: Literal["asc", "desc"]) -> "Iterator[Entries]":
+        """What is directly in a folder, in the order of names. A page's length says nothing; an empty page is the end.
+
+        A server that ignores the offset sends known names again: that is the end too.
+        """
+        found: set[str] = set()
         while True:
-            options: ListBucketFilesOptions = {"limit": LIST_OBJECTS, "offset": len(found)}
+            options: ListBucketFilesOptions = {
+                "limit": LIST_OBJECTS,
+                "offset": len(found),
+                "sortBy": {"column": "name", "order": order},
+            }
             page = self._project.ask(f"listing {folder or 'the bucket'}", partial(self._files.list, folder, options))
-            fresh = {str(entry["name"]): entry for entry in page}
-            if not fresh.keys() - found.keys():
-                return list(found.values())
-            found |= fresh
+            fresh = [entry for entry in page if str(entry["name"]) not in found]
+            if not fresh:
+                return
+            found.update(str(entry["name"]) for entry in fresh)
+            yield fresh
 
     def _holds(self, path: str, data: bytes) -> bool:
         try:

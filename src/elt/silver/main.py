@@ -3,20 +3,22 @@
 By hand: ``python src/elt/silver/main.py``, ``python -m elt.silver`` or ``medallion silver [--full]``.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 
 from elt.catalog import BROKEN_LINE, TABLES, WRITE_ROWS, Table, rules_version
+from elt.concurrency import each
 from elt.errors import SnapshotError
 from elt.frames import to_frame
 from elt.keys import StatusKey
 from elt.lakehouse import snapshots
 from elt.lakehouse.batches import upsert_all, upsert_in_batches
 from elt.lakehouse.ports import Bucket, Lakehouse, Tables, Within
-from elt.lakehouse.snapshots import Manifest, TableSnapshot
+from elt.lakehouse.snapshots import Manifest, Part, TableSnapshot
 from elt.ledger import Counts, LayerResult, Ledger
 from elt.progress import Reporter, Task
 from elt.silver.clean import clean, quarantine_rows, refusals, value_rows
@@ -26,6 +28,7 @@ from elt.sources.port import NUMBERS
 BATCH_ROWS = 50_000
 """Raw rows in memory at a time."""
 
+_ROWS, _VALUES = "silver.rejeitados", "silver.valores_rejeitados"
 _KEY_ONLY = pa.schema([("id", pa.string())])
 _HELD = pa.schema([("id", pa.string()), ("chave", pa.string())])
 
@@ -39,11 +42,13 @@ def run(
     are not those it last applied. The key is 468 as long as gold has something to do, even if an earlier run wrote the
     rows and died.
     """
-    known = snapshots.committed(lakehouse.bucket)
-    if known and ledger.rebuild_unfinished():  # a replay died: what it left is of no snapshot in this order
+    applied = ledger.last_applied()
+    known = snapshots.committed_since(lakehouse.bucket, applied) if applied else []
+    known = known or snapshots.committed(lakehouse.bucket)
+    if known and applied is None and ledger.rebuild_unfinished():
+        # A replay died: what it left is of no snapshot in this order.
         reporter.say("silver: a replay did not end; silver is built again from every snapshot in bronze")
         ledger.empty_silver([table.name for table in tables])
-    applied = ledger.last_applied()
     if applied is not None and ledger.applied_rules() != rules_version(tables):
         reporter.say("silver: the cleaning rules have changed; every row is cleaned again")
         full = True
@@ -54,9 +59,11 @@ def run(
     counts, gone = Counts(), 0
     for snapshot in waiting:
         with ledger.execution("silver", snapshot) as execution:
-            manifest = snapshots.read_manifest(lakehouse.bucket, snapshot)
-            before = snapshots.read_manifest(lakehouse.bucket, base) if base else None
-            result, vanished = _apply(lakehouse, ledger, reporter, tables, manifest, before)
+            wanted = [snapshot, base] if base else [snapshot]
+            manifest, *before = each(
+                partial(snapshots.read_manifest, lakehouse.bucket), wanted, lakehouse.tables.in_flight
+            )
+            result, vanished = _apply(lakehouse, ledger, reporter, tables, manifest, before[0] if before else None)
             execution.close(result)
         counts += result.counts
         gone += vanished
@@ -132,7 +139,8 @@ class _Application:
         self.reporter = reporter
         self.table = table
         self.snapshot = manifest.snapshot
-        self.refused: dict[str, list[Hashes]] = {"silver.rejeitados": [], "silver.valores_rejeitados": []}
+        self.refused: dict[str, list[Hashes]] = {_ROWS: [], _VALUES: []}
+        self.at_hand: dict[str, bytes] = {}
         self.new = _table_of(manifest, table)
         self.numbers = self._number_columns(self.new)
         self.before = before.tables.get(table.name) if before else None
@@ -147,8 +155,10 @@ class _Application:
                 f"{self.snapshot}: {self.table.name} has {found} rows, its manifest says {self.new.rows}",
                 next_step="remove the snapshot's folder and run again",
             )
+        held = self._begin()
         new = Index.joined(self._indexes(self.new), found)
-        decisions, gone = decide(new, self._indexes(self.before) if self.before else (), self._quarantined())
+        retry = np.unique(np.concatenate([np.empty(0, np.uint64), *held.values()]))
+        decisions, gone = decide(new, self._indexes(self.before) if self.before else (), retry)
         in_source = new.key
         in_source.sort()  # in place: from here on only the keys are needed, and memory counts
         del new
@@ -164,8 +174,9 @@ class _Application:
                 first += len(batch)
                 counts += self._apply(batch, here, task)
         counts = counts.check(f"silver {self.table.name}")
-        self._settle("silver.valores_rejeitados", in_source)
-        if left := self._settle("silver.rejeitados", in_source):
+        # What came into an empty quarantine came from this snapshot: nothing of it is to be let go of.
+        left = sum(each(lambda quarantine: self._settle(quarantine, in_source), held, self.tables.in_flight))
+        if left:
             self.reporter.say(
                 f"silver {self.table.name}: {left:,} rows left quarantine because the source has them no more"
             )
@@ -178,7 +189,7 @@ class _Application:
         """Raw rows with the catalog's names; a line that fits no header has its text in ``BROKEN_LINE``."""
         names = [*self.table.column_names, BROKEN_LINE]
         in_source = [self.table.source_name(name, list(snapshot.columns)) or name for name in names]
-        for batch in snapshots.read_rows(self.bucket, snapshot, in_source, BATCH_ROWS):
+        for batch in snapshots.read_rows(self.bucket, snapshot, in_source, BATCH_ROWS, self.at_hand):
             yield batch.rename_columns(names)
 
     def _number_columns(self, snapshot: TableSnapshot) -> frozenset[str]:
@@ -192,17 +203,36 @@ class _Application:
             quarantine, _HELD, key="id", size=BATCH_ROWS, within=Within("tabela", [self.table.name])
         )
 
-    def _quarantined(self) -> Hashes:
-        """Fingerprints of the keys of which quarantine holds something."""
-        found = [
-            hash_texts(pa.array(page["chave"].dropna().drop_duplicates()))
-            for quarantine in ("silver.rejeitados", "silver.valores_rejeitados")
-            for page in self._held(quarantine)
-        ]
-        return np.unique(np.concatenate(found)) if found else np.empty(0, np.uint64)
+    def _begin(self) -> dict[str, Hashes]:
+        """Ask at a time for what is needed first: a snapshot's only part, and fingerprints of what quarantine holds.
+
+        Answers the fingerprints by quarantine table, without those that are empty. A table of several parts is read
+        part by part when it is its turn, so that never more than one is in memory.
+        """
+        held: dict[str, Hashes] = {}
+
+        def fetch(part: Part) -> None:
+            self.at_hand[part.path] = snapshots.checked(self.bucket, part)
+
+        def ask(quarantine: str) -> None:
+            if (keys := self._hashes_held(quarantine)) is not None:
+                held[quarantine] = keys
+
+        wholes = [found.parts[0] for found in (self.new, self.before) if found and len(found.parts) == 1]
+        parts = {part.path: part for part in wholes if self.tables.in_flight > 1}
+        work: list[Callable[[], None]] = [*(partial(fetch, part) for part in parts.values())]
+        work += [partial(ask, quarantine) for quarantine in (_ROWS, _VALUES)]
+        for _ in each(lambda begin: begin(), work, self.tables.in_flight):
+            pass
+        return held
+
+    def _hashes_held(self, quarantine: str) -> Hashes | None:
+        """Fingerprints of the keys in a quarantine table, sorted; None if it holds no row of this table."""
+        pages = [hash_texts(pa.array(page["chave"].dropna().drop_duplicates())) for page in self._held(quarantine)]
+        return np.unique(np.concatenate(pages)) if pages else None
 
     def _settle(self, quarantine: str, in_source: Hashes) -> int:
-        """Let go of what was not refused again; answers how many of those the source has no more.
+        """Let go of what was not refused again; answers how many rows of those the source has no more.
 
         What is still refused was written again by this application, and is known by 8 bytes a row. The note on a value
         of a row that left the source stays, because the row stays in silver.
@@ -212,7 +242,7 @@ class _Application:
         for page in self._held(quarantine):
             stale = page[~among(again, hash_texts(pa.array(page["id"])))]
             known = among(in_source, hash_texts(pa.array(stale["chave"].fillna(""))))
-            if quarantine == "silver.rejeitados":
+            if quarantine == _ROWS:
                 gone += int((~known).sum())
             else:
                 stale = stale[known]
@@ -230,8 +260,11 @@ class _Application:
         twice = raw.index[decisions[needed] == Decision.CONFLICT]
         cleaned = clean(self.table, raw, self.numbers, dict.fromkeys(twice, "chave repetida com valores diferentes"))
         rows, rejected = cleaned.rows, [cleaned.rejected]
-        for column in self.table.foreign_keys:
-            parents = self._existing(str(column.references), rows[column.name])
+        keys = self.table.foreign_keys
+        known = each(
+            lambda column: self._existing(str(column.references), rows[column.name]), keys, self.tables.in_flight
+        )
+        for column, parents in zip(keys, list(known), strict=True):
             orphans = rows.loc[~rows[column.name].isin(parents), column.name]
             reasons = {
                 row: f"{column.name}: '{key}' não existe em silver.{column.references}" for row, key in orphans.items()
@@ -259,7 +292,7 @@ class _Application:
         """Keep what was refused, with the reason and the original."""
         entries = quarantine_rows(self.table, raw, rejected, self.snapshot)
         notes = value_rows(self.table, values, self.snapshot)
-        for table, frame in (("silver.rejeitados", entries), ("silver.valores_rejeitados", notes)):
+        for table, frame in ((_ROWS, entries), (_VALUES, notes)):
             upsert_all(self.tables, table, frame)
             self.refused[table].append(hash_texts(pa.array(frame["id"])))
 

@@ -1,12 +1,15 @@
 """A shop in a Supabase project, by ``SUPABASE_URL`` and ``SUPABASE_KEY``, over PostgREST."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
+from itertools import chain
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 from postgrest.types import CountMethod
 
 from elt.catalog import EXTRACT_ROWS, TABLES, Table
@@ -58,51 +61,81 @@ class SupabaseSource:
     def open(self) -> Iterator["SupabaseExtract"]:
         """One look."""
         with self._connect() as project:
-            looked = {table.name: _look(project, table) for table in reversed(self._tables)}
-            yield SupabaseExtract(project, looked)
+            yield SupabaseExtract(project, _look(project, self._tables))
 
 
 @dataclass(frozen=True)
 class _Looked:
-    """A table as it was when the look began: columns with their types, its key's column, and the last key."""
+    """A table as it was when the look began: columns with their types, its key's column, the last key, and its rows.
+
+    ``rows`` are those with a key.
+    """
 
     columns: dict[str, str]
     key: str
     last: str | None
+    rows: int
 
 
-def _look(project: Project, table: Table) -> "_Looked | SourceError":
-    """What the table is like; an error waits until somebody asks for that table."""
-    try:
-        columns = _columns(project, table)
-    except SourceError as error:
-        return error
-    key = table.source_name(table.key.name, list(columns)) or table.key.name
-    if key not in columns:
-        return _Looked(columns, key, None)
-    newest = _query(project, table.name, f"{quoted(key)}::text").not_.is_(key, None).order(quoted(key), desc=True)
-    found = project.ask(f"reading the last key of {table.name}", newest.limit(1).execute).data
-    return _Looked(columns, key, found[0][key] if found else None)
+_Found = dict[str, "_Looked | SourceError"]
+"""What each table is like; an error waits until somebody asks for that table."""
 
 
-def _columns(project: Project, table: Table) -> dict[str, str]:
-    """The names of the columns, from the first row, and the name of each one's type.
+def _look(project: Project, tables: Sequence[Table]) -> _Found:
+    """Look at every table: the columns of all, then all their types, while the last keys are noted, children first."""
+    at_once = project.in_flight
+    names = dict(zip(tables, each(lambda table: _names(project, table), tables, at_once), strict=True))
+    columns = [(table, name) for table, found in names.items() if not isinstance(found, SourceError) for name in found]
+    ends: dict[Table, tuple[str, str | None, int] | SourceError] = {}
+    types: dict[Table, dict[str, str]] = {table: {} for table in tables}
 
-    The API's own description of its tables is for secret keys only, so the types are asked for one by one: compared
-    with a value that is no number, the server names the type that could not read it. A column that takes the value is
-    text.
-    Source: https://supabase.com/changelog/42949.
-    """
+    def note_ends() -> None:
+        for table in reversed(tables):
+            ends[table] = _end(project, table, names[table])
+
+    def ask_type(column: tuple[Table, str]) -> None:
+        table, name = column
+        types[table][name] = _type(project, table.name, name)
+
+    questions: list[Callable[[], None]] = [note_ends, *(partial(ask_type, column) for column in columns)]
+    for _ in each(lambda ask: ask(), questions, at_once):
+        pass
+    looked: _Found = {}
+    for table, end in ends.items():
+        if isinstance(end, SourceError):
+            looked[table.name] = end
+        else:
+            key, last, rows = end
+            in_order = {name: types[table][name] for of, name in columns if of is table}
+            looked[table.name] = _Looked(in_order, key, last, rows)
+    return looked
+
+
+def _end(
+    project: Project, table: Table, names: "list[str] | SourceError"
+) -> "tuple[str, str | None, int] | SourceError":
+    """The key's column, the last key, and how many rows have one: at one moment, by one request."""
+    if isinstance(names, SourceError):
+        return names
+    key = table.source_name(table.key.name, names) or table.key.name
+    if key not in names:
+        return key, None, 0
+    query = _query(project, table.name, f"{quoted(key)}::text", CountMethod.exact)
+    query = query.not_.is_(key, None).order(quoted(key), desc=True).limit(1)
+    found = project.ask(f"reading the last key of {table.name}", query.execute)
+    return key, found.data[0][key] if found.data else None, int(found.count or 0)
+
+
+def _names(project: Project, table: Table) -> "list[str] | SourceError":
+    """The names of the columns, from the first row."""
     try:
         rows = project.ask(f"reading the columns of {table.name}", _query(project, table.name, "*").limit(1).execute)
     except Missing as error:
-        raise SourceError(
+        return SourceError(
             f"{project.url_setting} has no table {table.name} in its schema public: {error.what}",
             next_step=f"correct {project.url_setting}, or expose the table in the schema public",
-        ) from None
-    names = list(rows.data[0]) if rows.data else [name for name in _expected(table) if _exists(project, table, name)]
-    types = each(lambda name: _type(project, table.name, name), names, project.in_flight)
-    return dict(zip(names, types, strict=True))
+        )
+    return list(rows.data[0]) if rows.data else [name for name in _expected(table) if _exists(project, table, name)]
 
 
 def _expected(table: Table) -> list[str]:
@@ -121,6 +154,9 @@ def _exists(project: Project, table: Table, name: str) -> bool:
 def _type(project: Project, table: str, column: str) -> str:
     """The column's type by PostgreSQL's name; ``text`` for whatever holds text or is not named.
 
+    The API's own description of its tables is for secret keys only, so the types are asked for one by one: compared
+    with a value that is no number, the server names the type that could not read it. A column that takes the value is
+    text. Source: https://supabase.com/changelog/42949.
     A name with signs in it, which a filter might take for something else, is no column of the catalog: not asked for.
     """
     if not column.isidentifier():
@@ -143,7 +179,7 @@ def _query(project: Project, table: str, columns: str, count: CountMethod | None
 class SupabaseExtract:
     """The shop up to the keys that were the last when the look began."""
 
-    def __init__(self, project: Project, looked: "dict[str, _Looked | SourceError]") -> None:
+    def __init__(self, project: Project, looked: _Found) -> None:
         self._project = project
         self._looked = looked
 
@@ -151,10 +187,8 @@ class SupabaseExtract:
         return dict(self._table(table).columns)
 
     def count(self, table: str) -> int:
-        """The exact number of rows up to the last key, and of those without a key, which no page can hold."""
-        looked = self._table(table)
-        keyed = self._count(table, looked)
-        return keyed + self._without_key(table, looked)
+        """The exact number of rows with a key when the look began. ``pages`` counts again, and refuses a difference."""
+        return self._table(table).rows
 
     def pages(self, table: str, rows: int) -> Iterator[pa.Table]:
         """Keyset pages of several ranges of the key, each range to its empty page, a few at a time.
@@ -163,8 +197,7 @@ class SupabaseExtract:
         repeats, or a table that changed meanwhile.
         """
         looked = self._table(table)
-        before = self._count(table, looked)
-        if before == 0 and self._project.role in ("anon", "authenticated"):
+        if looked.rows == 0 and self._project.role in ("anon", "authenticated"):
             raise SourceError(
                 f"{table}: the key in {self._project.key_setting} ({self._project.role}) sees no rows; a table with "
                 "row-level security looks empty to a key without the right to read it",
@@ -173,7 +206,7 @@ class SupabaseExtract:
             )
         read = 0
         size = max(1, min(rows, EXTRACT_ROWS) // self._project.in_flight)
-        ranges = self._ranges(table, looked, before, size)
+        ranges = self._ranges(table, looked)
         readers = (self._range(table, looked, low, high, size) for low, high in ranges)
         ends: list[str] = []
         for page in interleave(readers, self._project.in_flight):
@@ -183,14 +216,18 @@ class SupabaseExtract:
         self._check(table, looked, read, ends)
 
     def _range(self, table: str, looked: _Looked, low: str | None, high: str, size: int) -> Iterator[pa.Table]:
-        """The rows with ``low`` < key <= ``high``. However few rows a page has, only an empty one is the end."""
-        schema = pa.schema([(name, pa.string()) for name in looked.columns])
-        while True:
-            query = self._up_to(table, as_text(list(looked.columns)), looked, high).order(quoted(looked.key))
+        """The rows with ``low`` < key <= ``high``, to the row of ``high`` itself.
+
+        However few rows a page has, only that row or an empty page is the end.
+        """
+        names = list(looked.columns)
+        columns = as_text(names)
+        while low != high:
+            query = self._up_to(table, columns, looked, high).order(quoted(looked.key))
             if low is not None:
                 query = query.gt(looked.key, low)
             try:
-                found = self._project.ask(f"reading {table}", query.limit(size).execute).data
+                found = self._project.rows(f"reading {table}", query.limit(size))
             except (Timeout, TooLarge):
                 if size == 1:
                     raise
@@ -198,25 +235,27 @@ class SupabaseExtract:
                 continue
             if not found:
                 return
-            keys = [row[looked.key] for row in found]
-            if len(set(keys)) < len(keys):
+            page = pa.table([pa.array([row[name] for row in found], pa.string()) for name in names], names)
+            keys = page.column(looked.key)
+            if pc.count_distinct(keys).as_py() < len(keys):
                 raise _repeats(table, looked.key)
-            low = str(keys[-1])
-            yield pa.Table.from_pylist(found, schema=schema)
+            low = str(keys[-1].as_py())
+            yield page
 
-    def _ranges(self, table: str, looked: _Looked, rows: int, size: int) -> list[tuple[str | None, str]]:
+    def _ranges(self, table: str, looked: _Looked) -> list[tuple[str | None, str]]:
         """The table cut at a few keys into ranges of about the same length."""
         if looked.last is None:
             return []
-        at_once = self._project.in_flight
-        cuts: list[str] = []
-        if rows > at_once * _WORTH_CUTTING:
-            for number in range(1, at_once):
-                query = self._up_to(table, f"{quoted(looked.key)}::text", looked, looked.last).order(quoted(looked.key))
-                query = query.offset(rows * number // at_once).limit(1)
-                found = self._project.ask(f"reading {table}", query.execute).data
-                cuts.extend(str(row[looked.key]) for row in found)
-        cuts = list(dict.fromkeys([*cuts, looked.last]))
+        key, last, at_once = quoted(looked.key), looked.last, self._project.in_flight
+
+        def cut(number: int) -> list[str]:
+            query = self._up_to(table, f"{key}::text", looked, last).order(key)
+            query = query.offset(looked.rows * number // at_once).limit(1)
+            found = self._project.ask(f"reading {table}", query.execute).data
+            return [str(row[looked.key]) for row in found]
+
+        numbers = range(1, at_once) if looked.rows > at_once * _WORTH_CUTTING else range(0)
+        cuts = list(dict.fromkeys([*chain.from_iterable(each(cut, numbers, at_once)), last]))
         return list(zip([None, *cuts], cuts, strict=False))
 
     def _up_to(self, table: str, columns: str, looked: _Looked, high: str, count: CountMethod | None = None) -> Any:  # noqa: ANN401
@@ -234,13 +273,15 @@ class SupabaseExtract:
 
     def _check(self, table: str, looked: _Looked, read: int, ends: list[str]) -> None:
         """Nothing, if every row there is was read. ``ends``: the last key of each page."""
-        if without := self._without_key(table, looked):
+        without, counted = each(
+            lambda count: count(table, looked), (self._without_key, self._count), self._project.in_flight
+        )
+        if without:
             raise SourceError(
                 f"{table}: {without:,} rows have no {looked.key}; over HTTP such rows cannot be read in pages",
                 kept="nothing was written",
                 next_step="give them a key, or read the shop with SOURCE_DB_URL, which takes such rows too",
             )
-        counted = self._count(table, looked)
         if counted > read and self._stand_twice(table, looked, ends):
             raise _repeats(table, looked.key)
         if counted != read:
