@@ -3,11 +3,13 @@
 import json
 import os
 import pty
+import select
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -239,16 +241,30 @@ def test_a_pipe_gets_every_column_whole(invoke: Invoke, tmp_path: Path) -> None:
     assert "not shown" not in "\n".join(lines)
 
 
+def hear_interrupts() -> None:
+    """What runs in a shell's background, as tests may, hands its deafness to SIGINT down to its children."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def test_watch_redraws_on_a_terminal_until_interrupted(invoke: Invoke, tmp_path: Path) -> None:
     write_shop(tmp_path / "shop")
     invoke("run")
     master, slave = pty.openpty()
-    process = subprocess.Popen([MEDALLION, "status", "--watch", "0.1"], stdin=slave, stdout=slave, stderr=slave)
+    process = subprocess.Popen(
+        [MEDALLION, "status", "--watch", "0.1"], stdin=slave, stdout=slave, stderr=slave, preexec_fn=hear_interrupts
+    )
     os.close(slave)
     seen = b""
     while seen.count(b"\x1b[2J") < 3:
         seen += os.read(master, 65_536)
-    process.send_signal(signal.SIGINT)
+    while process.poll() is None:  # a person goes on reading, and presses Ctrl-C again if nothing happens
+        process.send_signal(signal.SIGINT)
+        patience = time.monotonic() + 3
+        while time.monotonic() < patience and select.select([master], [], [], 0.5)[0]:
+            try:
+                seen += os.read(master, 65_536)
+            except OSError:  # its end of the terminal is closed: the command has ended
+                break
 
     assert process.wait() == 0
     os.close(master)
@@ -258,7 +274,11 @@ def test_watch_redraws_on_a_terminal_until_interrupted(invoke: Invoke, tmp_path:
 def test_watch_writes_a_document_a_line_into_a_pipe(invoke: Invoke, tmp_path: Path) -> None:
     write_shop(tmp_path / "shop")
     with subprocess.Popen(
-        [MEDALLION, "status", "--watch", "0.1", "--json"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [MEDALLION, "status", "--watch", "0.1", "--json"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=hear_interrupts,
     ) as process:
         assert process.stdout
         assert json.loads(process.stdout.readline())["last"] == []
@@ -267,8 +287,10 @@ def test_watch_writes_a_document_a_line_into_a_pipe(invoke: Invoke, tmp_path: Pa
         while time.monotonic() < deadline and len(json.loads(process.stdout.readline())["last"]) < 3:
             pass
         assert len(json.loads(process.stdout.readline())["last"]) == 3
-        process.send_signal(signal.SIGINT)
-        process.communicate()
+        while process.poll() is None:
+            process.send_signal(signal.SIGINT)
+            with suppress(subprocess.TimeoutExpired):
+                process.communicate(timeout=3)
     assert process.returncode == 0
 
 
