@@ -19,7 +19,7 @@ from elt.lakehouse.ports import Lakehouse, Tables, Within
 from elt.ledger import Counts, LayerResult, Ledger
 from elt.progress import Reporter, Task
 
-KEYS_AT_A_TIME = 5_000
+KEYS_AT_A_TIME = 2_000
 """Customers or products recomputed together: with all their orders in pages, this bounds the memory."""
 
 READ_ROWS = 50_000
