@@ -200,7 +200,7 @@ class _Application:
     def _held(self, quarantine: str) -> Iterator[pd.DataFrame]:
         """What a quarantine table holds of this table: id and chave."""
         yield from self.tables.pages(
-            quarantine, _HELD, key="id", size=BATCH_ROWS, within=Within("tabela", [self.table.name])
+            quarantine, _HELD, key="id", size=WRITE_ROWS, within=Within("tabela", [self.table.name])
         )
 
     def _begin(self) -> dict[str, Hashes]:
@@ -246,8 +246,8 @@ class _Application:
                 gone += int((~known).sum())
             else:
                 stale = stale[known]
-            for start in range(0, len(stale), WRITE_ROWS):
-                self.tables.delete(quarantine, Within("id", stale["id"].iloc[start : start + WRITE_ROWS].to_list()))
+            if len(stale):
+                self.tables.delete(quarantine, Within("id", stale["id"].to_list()))
         return gone
 
     def _apply(self, batch: pa.Table, decisions: "np.ndarray[tuple[int], np.dtype[np.uint8]]", task: Task) -> Counts:
