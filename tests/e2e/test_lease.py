@@ -26,17 +26,6 @@ from tests.commands import PATIENCE_SECONDS, command, is_waiting_for_a_lock, run
 from tests.shops import contents, write_shop
 
 
-@pytest.fixture
-def lakehouse_url(new_database: Callable[[], str]) -> str:
-    return new_database()
-
-
-@pytest.fixture
-def env(lakehouse_url: str, tmp_path: Path) -> dict[str, str]:
-    write_shop(tmp_path / "shop")
-    return {"LAKEHOUSE_DB_URL": lakehouse_url, "SOURCE_FILES": str(tmp_path / "shop")}
-
-
 def holder_of(lakehouse: Lakehouse) -> int:
     return lakehouse.tables.count("controle.arrendamento")
 

@@ -2,7 +2,6 @@
 
 import json
 import signal
-from collections.abc import Callable
 from pathlib import Path
 
 import psycopg
@@ -19,17 +18,6 @@ from tests.shops import contents, write_shop
 
 SECONDS_TO_LEAVE = 10.0
 """A promise of the program, and not a measure of its speed."""
-
-
-@pytest.fixture
-def lakehouse_url(new_database: Callable[[], str]) -> str:
-    return new_database()
-
-
-@pytest.fixture
-def env(lakehouse_url: str, tmp_path: Path) -> dict[str, str]:
-    write_shop(tmp_path / "shop")
-    return {"LAKEHOUSE_DB_URL": lakehouse_url, "SOURCE_FILES": str(tmp_path / "shop")}
 
 
 def ledger_of(url: str) -> list[tuple[object, ...]]:
