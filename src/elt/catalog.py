@@ -4,7 +4,7 @@ A new table is one ``Table`` here and one migration in ``supabase/migrations``; 
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -130,6 +130,18 @@ PEDIDOS = Table(
 
 TABLES: tuple[Table, ...] = (CLIENTES, PRODUTOS, PEDIDOS)
 """In load order: a table stands after the tables it references."""
+
+
+def children_first(tables: Iterable[Table]) -> Iterator[list[Table]]:
+    """The tables in groups: none is referenced by another table of its own group or of a later one."""
+    left = list(tables)
+    while left:
+        parents = {key.references for table in left for key in table.foreign_keys if key.references != table.name}
+        group = [table for table in left if table.name not in parents]
+        if not group:
+            raise ValueError(f"these tables reference each other in a circle: {', '.join(t.name for t in left)}")
+        yield group
+        left = [table for table in left if table not in group]
 
 
 def rules_version(tables: Sequence[Table]) -> str:

@@ -2,7 +2,9 @@
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
+from contextvars import copy_context
 from itertools import chain, islice
 from typing import TypeVar
 
@@ -13,22 +15,33 @@ R = TypeVar("R")
 def each(work: Callable[[T], R], items: Iterable[T], at_once: int) -> Iterator[R]:
     """The results of ``work`` in the order of the items, at most ``at_once`` at a time.
 
-    After an error nothing new is begun; what is under way is waited for, then the error is raised.
+    A slow one does not keep others from beginning; results wait for their turn, so they should be small. After an error
+    nothing new is begun; what is under way is waited for, then the error is raised.
     """
     if at_once == 1:
         yield from map(work, items)
         return
     waiting = iter(items)
     with ThreadPoolExecutor(at_once) as threads:
-        under_way: deque[Future[R]] = deque(threads.submit(work, item) for item in islice(waiting, at_once))
-        try:
-            while under_way:
-                result = under_way.popleft().result()
-                under_way.extend(threads.submit(work, item) for item in islice(waiting, 1))
-                yield result
-        finally:
-            for future in under_way:
-                future.cancel()
+        begun: deque[Future[R]] = deque()
+        while True:
+            under_way = [future for future in begun if not future.done()]
+            if not any(future.done() and future.exception() for future in begun):
+                for item in islice(waiting, at_once - len(under_way)):
+                    begun.append(threads.submit(copy_context().run, work, item))
+            if not begun:
+                return
+            if begun[0].done():
+                yield begun.popleft().result()
+            else:
+                wait(under_way, return_when=FIRST_COMPLETED)
+
+
+@contextmanager
+def ahead(work: Callable[[], R]) -> Iterator["Future[R]"]:
+    """The result of ``work``, which goes on beside what is done inside, and ends before it does."""
+    with ThreadPoolExecutor(1) as thread:
+        yield thread.submit(copy_context().run, work)
 
 
 def interleave(readers: Iterable[Iterator[T]], at_once: int) -> Iterator[T]:
@@ -44,7 +57,7 @@ def interleave(readers: Iterable[Iterator[T]], at_once: int) -> Iterator[T]:
     with ThreadPoolExecutor(at_once) as threads:
 
         def begun(reader: Iterator[T]) -> tuple[Iterator[T], "Future[T | object]"]:
-            return reader, threads.submit(next, reader, end)
+            return reader, threads.submit(copy_context().run, lambda: next(reader, end))
 
         under_way = deque(begun(reader) for reader in islice(waiting, at_once))
         try:

@@ -122,6 +122,10 @@ class _Extract:
     extract: Extract
     may_go_on: Question
 
+    @property
+    def in_flight(self) -> int:
+        return self.extract.in_flight
+
     def columns(self, table: str) -> dict[str, str]:
         return self.extract.columns(table)
 

@@ -8,15 +8,19 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
+from functools import partial
 from pathlib import Path
+from typing import Any, cast
 
 import psutil
 import pyarrow as pa
 
 from elt import stopping
+from elt.concurrency import ahead
 from elt.errors import AccountingError, LeaseError, MedallionError
 from elt.keys import StatusKey
 from elt.lakehouse.ports import Tables
@@ -84,13 +88,32 @@ class LayerResult:
     seconds: float = 0.0
 
 
+@dataclass(frozen=True)
+class Situation:
+    """What silver and gold have to do.
+
+    ``applied``: the newest snapshot that silver applied to the end since it was last emptied. ``rules``: the version of
+    the cleaning rules (``catalog.rules_version``) under which it did. ``rebuild_unfinished``: silver was emptied, and
+    whoever did it died before it had applied a snapshot to the end. ``gold_pending``: how many customers and products
+    wait to be recomputed.
+    """
+
+    applied: str | None
+    rules: str | None
+    rebuild_unfinished: bool
+    gold_pending: int
+
+
 class Execution:
     """One ledger row while its layer works: closed with a result, or with an error."""
 
-    def __init__(self, tables: Tables, identifier: str, check_lease: Callable[[], None]) -> None:
+    def __init__(
+        self, tables: Tables, identifier: str, check_lease: Callable[[], None], opened: "Future[object]"
+    ) -> None:
         self._tables = tables
         self._identifier = identifier
         self._check_lease = check_lease
+        self._opened = opened
 
     def close(self, result: LayerResult) -> None:
         """Record what the layer did, if the lakehouse was this run's to the end."""
@@ -115,6 +138,7 @@ class Execution:
         error: str | None,
         details: dict[str, object],
     ) -> None:
+        self._opened.result()
         self._tables.call(
             "controle.fechar_execucao",
             p_id=self._identifier,
@@ -160,39 +184,39 @@ class Ledger:
         answer, its row stays open too.
         """
         identifier = uuid.uuid4().hex
-        self._tables.call(
-            "controle.abrir_execucao", p_id=identifier, p_execucao=self.run, p_camada=layer, p_snapshot=snapshot
+        opening = partial(
+            self._tables.call,
+            "controle.abrir_execucao",
+            p_id=identifier,
+            p_execucao=self.run,
+            p_camada=layer,
+            p_snapshot=snapshot,
         )
-        execution = Execution(self._tables, identifier, self.check_lease)
-        try:
-            yield execution
-        except BaseException as error:
+        with ahead(opening) as opened:  # the work begins meanwhile; its end waits for it
+            execution = Execution(self._tables, identifier, self.check_lease, opened)
             try:
-                execution.fail(error)
-            except MedallionError as silent:
-                error.add_note(f"and the run ledger could not be told: {silent.what}")
-            raise
+                yield execution
+            except BaseException as error:
+                try:
+                    execution.fail(error)
+                except MedallionError as silent:
+                    error.add_note(f"and the run ledger could not be told: {silent.what}")
+                raise
 
-    def last_applied(self) -> str | None:
-        """The newest snapshot that silver has applied to the end since it was last emptied."""
-        return str(found) if (found := self._tables.call("controle.ultimo_snapshot_aplicado")) else None
-
-    def applied_rules(self) -> str | None:
-        """The version of the cleaning rules (``catalog.rules_version``) under which silver last applied a snapshot."""
-        return str(found) if (found := self._tables.call("controle.regras_aplicadas")) else None
+    def situation(self) -> "Situation":
+        """What there is to do, as of now."""
+        found = cast("dict[str, Any]", self._tables.call("controle.situacao"))
+        return Situation(
+            applied=found["snapshot"],
+            rules=found["regras"],
+            rebuild_unfinished=found["reconstrucao_inacabada"],
+            gold_pending=found["pendencias"],
+        )
 
     def empty_silver(self, tables: Sequence[str]) -> None:
         """Empty these silver tables and the quarantine, and forget what was applied to them; all of it or nothing."""
         self.may_go_on()
         self._tables.call("controle.esvaziar_silver", p_tabelas=list(tables))
-
-    def rebuild_unfinished(self) -> bool:
-        """Whether silver was emptied, and whoever did it died before it had applied a snapshot to the end."""
-        return bool(self._tables.call("controle.reconstrucao_inacabada"))
-
-    def gold_pending(self) -> int:
-        """How many customers and products wait to be recomputed."""
-        return self._tables.count("controle.pendencias")
 
 
 _THIS_PROCESS = uuid.uuid4().hex

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import UTC, datetime
+from threading import Lock
 from typing import Protocol, TextIO
 
 from rich.console import Console
@@ -48,20 +49,29 @@ class Reporter(Protocol):
 
 
 class TerminalReporter:
-    """Bars that stay while work goes on, and lines above them."""
+    """Bars that stay while work goes on, several at a time, and lines above them."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
+        columns = (TextColumn("  {task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+        self._progress = Progress(*columns, console=console, transient=True)
+        self._lock = Lock()
 
     def say(self, text: str) -> None:  # noqa: D102
         self._console.print(text, highlight=False, markup=False, emoji=False)
 
     @contextmanager
     def task(self, name: str, total: int | None) -> Iterator[Task]:  # noqa: D102
-        columns = (TextColumn("  {task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-        with Progress(*columns, console=self._console, transient=True) as progress:
-            identifier = progress.add_task(name, total=total)
-            yield _Bar(progress, identifier)
+        with self._lock:
+            identifier = self._progress.add_task(name, total=total)
+            self._progress.start()
+        try:
+            yield _Bar(self._progress, identifier)
+        finally:
+            with self._lock:
+                self._progress.remove_task(identifier)
+                if not self._progress.tasks:
+                    self._progress.stop()
 
 
 class _Bar:

@@ -65,10 +65,14 @@ class Unreadable(ValueError):
 
 @dataclass(frozen=True)
 class Rule:
-    """A named way to read one column's raw values into one Arrow type."""
+    """A named way to read one column's raw values into one Arrow type.
+
+    ``plain``: a regular expression of texts that are their own value; a column of nothing else need not be read.
+    """
 
     read: Callable[[RawValue], object]
     arrow_type: pa.DataType
+    plain: str | None = None
 
 
 def quoted(raw: RawValue, limit: int = 60) -> str:
@@ -256,7 +260,7 @@ def read_status(raw: RawValue) -> str:
     return _CANONICAL_STATUS.get(text.casefold().replace("_", " ")) or text[:1].upper() + text[1:]
 
 
-KEY = Rule(read_key, pa.string())
+KEY = Rule(read_key, pa.string(), plain=r"0|[1-9][0-9]{0,99}")
 TEXT = Rule(read_text, pa.string())
 EMAIL = Rule(read_email, pa.string())
 PHONE = Rule(read_phone, pa.string())

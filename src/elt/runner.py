@@ -3,22 +3,27 @@
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from typing import TypeVar
 
 from elt import telemetry
 from elt.bronze import main as bronze
+from elt.bronze.main import BronzeResult
 from elt.catalog import TABLES, Table
 from elt.errors import MedallionError
 from elt.gold import main as gold
 from elt.guarded import guarded, guarded_bucket, guarded_source
 from elt.lakehouse import snapshots
 from elt.lakehouse.ports import Bucket, Lakehouse
+from elt.lakehouse.snapshots import NOTHING_KNOWN, Known
 from elt.ledger import LEASE_SECONDS, LayerResult, Lease, Ledger, last_complete, recent
 from elt.progress import Reporter, about
 from elt.silver import main as silver
 from elt.sources.port import Source
 from elt.stopping import between_batches
+
+R = TypeVar("R", bound=LayerResult)
 
 CLOCKS_APART = timedelta(seconds=30)
 """How far the database's clock may be behind this machine's without a run counting as older than it is."""
@@ -62,9 +67,10 @@ class Runner:
                 if last is not None and last >= unless_since - CLOCKS_APART:
                     self._reporter.say(f"nothing to do: a run that began at {last:%Y-%m-%d %H:%M:%S %Z} is complete")
                     return []
-            results = [self._bronze(source, ledger)]
-            if results[-1].key.goes_on or full:
-                results.append(self._silver(ledger, full=full))
+            copied = self._bronze(source, ledger)
+            results: list[LayerResult] = [copied]
+            if copied.key.goes_on or full:
+                results.append(self._silver(ledger, full=full, known=copied.known))
                 if results[-1].key.goes_on:
                     results.append(self._gold(ledger))
             return results
@@ -107,7 +113,7 @@ class Runner:
         with self._ledger() as ledger:
             bucket = self._lakehouse.bucket
             known = snapshots.committed(bucket)
-            removed = snapshots.prunable(known, keep, ledger.last_applied())
+            removed = snapshots.prunable(known, keep, ledger.situation().applied)
             manifests = [f"{snapshot}/{snapshots.MANIFEST}" for snapshot in removed]
             parts = [path for path in snapshots.leftovers(bucket, without=removed) if path not in manifests]
             sizes = bucket.sizes()
@@ -141,17 +147,19 @@ class Runner:
         if self._ledger_now is not None:
             self._ledger_now.may_go_on()
 
-    def _bronze(self, source: Source, ledger: Ledger) -> LayerResult:
+    def _bronze(self, source: Source, ledger: Ledger) -> BronzeResult:
         asked = guarded_source(source, self._may_go_on)
         return _observed(
             "bronze", lambda: bronze.run(asked, self._lakehouse, ledger, self._reporter, self._tables), self._reporter
         )
 
-    def _silver(self, ledger: Ledger, *, full: bool = False, replay: str | None = None) -> LayerResult:
+    def _silver(
+        self, ledger: Ledger, *, full: bool = False, known: Known = NOTHING_KNOWN, replay: str | None = None
+    ) -> LayerResult:
         def layer() -> LayerResult:
             if replay is not None:
                 return silver.replay(replay, self._lakehouse, ledger, self._reporter, self._tables)
-            return silver.run(self._lakehouse, ledger, self._reporter, self._tables, full=full)
+            return silver.run(self._lakehouse, ledger, self._reporter, self._tables, full=full, known=known)
 
         return _observed("silver", layer, self._reporter)
 
@@ -159,12 +167,11 @@ class Runner:
         return _observed("gold", lambda: gold.run(self._lakehouse, ledger, self._reporter), self._reporter)
 
 
-def _observed(name: str, layer: Callable[[], LayerResult], reporter: Reporter) -> LayerResult:
+def _observed(name: str, layer: Callable[[], R], reporter: Reporter) -> R:
     """The layer's result with its wall time, said as one line, and traced as one span."""
     with telemetry.span(name) as span, about(layer=name):
         started = time.monotonic()
-        result = layer()
-        result = LayerResult(**{**vars(result), "seconds": time.monotonic() - started})
+        result = replace(layer(), seconds=time.monotonic() - started)
         facts = {"key": int(result.key), **{f"rows_{name}": rows for name, rows in vars(result.counts).items()}}
         telemetry.set_attributes(span, **facts)
         with about(**facts, seconds=round(result.seconds, 3)):

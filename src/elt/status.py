@@ -102,13 +102,13 @@ class Status:
 
 def gather(lakehouse: Lakehouse, settings: Settings, limit: int) -> Status:
     """Look at the ledger, the quarantine, the bucket and the schedule; ``limit`` runs, newest first."""
-    tables, ledger = lakehouse.tables, Ledger(lakehouse.tables)
+    tables, situation = lakehouse.tables, Ledger(lakehouse.tables).situation()
     calendar, now = Calendar.of(settings.schedule, settings.tz), datetime.now(UTC)
     entries = [_entry(row) for row in recent(tables)]
     by_run: dict[str, list[Entry]] = {}
     for entry in entries:
         by_run.setdefault(entry.run, []).insert(0, entry)
-    applied = ledger.last_applied()
+    applied = situation.applied
     sizes = lakehouse.bucket.sizes()
     known = [path for path in sizes if path.endswith(f"/{snapshots.MANIFEST}")]
     return Status(
@@ -117,7 +117,7 @@ def gather(lakehouse: Lakehouse, settings: Settings, limit: int) -> Status:
         runs=[Run(run, found) for run, found in list(by_run.items())[:limit]],
         last_applied=applied,
         waiting_for_silver=sum(applied is None or path > f"{applied}/{snapshots.MANIFEST}" for path in known),
-        waiting_for_gold=ledger.gold_pending(),
+        waiting_for_gold=situation.gold_pending,
         rows_in_quarantine=tables.count(ROWS),
         values_in_quarantine=tables.count(VALUES),
         quarantine=summary(tables),

@@ -71,7 +71,7 @@ class Project:
             http2=False,
             follow_redirects=True,
             timeout=httpx.Timeout(ANSWER_SECONDS, connect=CONNECT_SECONDS, pool=None),
-            limits=httpx.Limits(max_connections=in_flight + 2, max_keepalive_connections=in_flight + 2),
+            limits=httpx.Limits(max_connections=in_flight, max_keepalive_connections=in_flight),
         )
         options = SyncClientOptions(
             httpx_client=self.http, postgrest_client_retry=False, auto_refresh_token=False, persist_session=False

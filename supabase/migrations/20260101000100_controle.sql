@@ -15,8 +15,11 @@ create table if not exists controle.execucoes (
   linhas_em_quarentena bigint,
   snapshot text,
   erro text,
-  detalhes jsonb not null default '{}'
+  detalhes jsonb not null default '{}',
+  desfeita_em timestamptz
 );
+comment on column controle.execucoes.desfeita_em is
+  'When silver was emptied, so that what this execution had written is gone; null while it stands.';
 create index if not exists execucoes_por_inicio on controle.execucoes (iniciada_em);
 
 create or replace function controle.abrir_execucao(p_id text, p_execucao text, p_camada text, p_snapshot text default null)
@@ -34,15 +37,8 @@ returns void language sql set search_path = '' as $$
      set chave = p_chave, terminada_em = clock_timestamp(), snapshot = coalesce(p_snapshot, snapshot),
          linhas_lidas = p_lidas, linhas_gravadas = p_gravadas, linhas_inalteradas = p_inalteradas,
          linhas_repetidas = p_repetidas, linhas_em_quarentena = p_em_quarentena, erro = p_erro,
-         detalhes = coalesce(p_detalhes, '{}')
+         detalhes = coalesce(p_detalhes, '{}'), desfeita_em = case when p_erro is null then null else desfeita_em end
    where id = p_id
-$$;
-
--- The newest snapshot that silver applied to the end; null if there is none.
-create or replace function controle.ultimo_snapshot_aplicado()
-returns text language sql stable set search_path = '' as $$
-  select max(snapshot collate "C") from controle.execucoes
-  where camada = 'silver' and terminada_em is not null and erro is null
 $$;
 
 -- The lease: one run at a time, across hosts. It expires by itself when its holder dies.
@@ -91,6 +87,22 @@ create table if not exists controle.pendencias (
   primary key (analise, chave)
 );
 
+-- What there is to do: the newest snapshot that silver applied to the end since it was last emptied, and the version of
+-- the cleaning rules it last used (null if there is none); whether silver was emptied and no snapshot has been applied
+-- to the end since (a replay that died); and how many keys wait for gold.
+create or replace function controle.situacao()
+returns jsonb language sql stable set search_path = '' as $$
+  with aplicadas as (
+    select snapshot, terminada_em, detalhes ->> 'rules' as regras from controle.execucoes
+    where camada = 'silver' and terminada_em is not null and erro is null and desfeita_em is null)
+  select jsonb_build_object(
+    'snapshot', (select max(snapshot collate "C") from aplicadas),
+    'regras', (select regras from aplicadas where regras is not null order by terminada_em desc limit 1),
+    'reconstrucao_inacabada', not exists (select from aplicadas where snapshot is not null)
+      and exists (select from controle.execucoes where camada = 'silver' and desfeita_em is not null),
+    'pendencias', (select count(*) from controle.pendencias))
+$$;
+
 -- A key that gold is computing right now (reservada) and that changes again becomes pending again.
 create or replace function controle.marcar(p_analise text, p_chaves text[])
 returns void language sql set search_path = '' as $$
@@ -99,9 +111,16 @@ returns void language sql set search_path = '' as $$
   on conflict (analise, chave) do update set reservada = false where p.reservada
 $$;
 
-create or replace function controle.reservar(p_analise text, p_chaves text[])
-returns void language sql set search_path = '' as $$
-  update controle.pendencias set reservada = true where analise = p_analise and chave = any (p_chaves)
+-- Reserves the next p_linhas keys after p_depois for computing, and answers them in order: an empty list is the end.
+create or replace function controle.reservar(p_analise text, p_depois text, p_linhas integer)
+returns text[] language sql set search_path = '' as $$
+  with proximas as (
+    select chave from controle.pendencias where analise = p_analise and chave > p_depois
+    order by chave limit p_linhas for update),
+  reservadas as (
+    update controle.pendencias as p set reservada = true from proximas
+    where p.analise = p_analise and p.chave = proximas.chave)
+  select coalesce(array_agg(chave order by chave), '{}') from proximas
 $$;
 
 create or replace function controle.concluir(p_analise text, p_chaves text[])

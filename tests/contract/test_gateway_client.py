@@ -1,5 +1,6 @@
 """The stand-in driven by the official client, as the pipeline drives it."""
 
+import uuid
 from collections.abc import Callable, Iterator
 
 import httpx
@@ -52,7 +53,7 @@ def test_functions_answer_a_value_or_nothing(client: Client) -> None:
     arguments: dict[str, object] = {"p_dono": "eu", "p_segundos": 60}
     assert controle.rpc("arrendar", arguments).execute().data == "eu"  # type: ignore[arg-type]
     assert controle.rpc("devolver", {"p_dono": "eu"}).execute().data == []
-    assert controle.rpc("ultimo_snapshot_aplicado", {}).execute().data is None
+    assert controle.rpc("comecar_escrita", {"p_id": str(uuid.uuid4())}).execute().data is None
 
 
 def test_storage_round_trip(client: Client) -> None:

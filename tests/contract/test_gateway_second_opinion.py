@@ -66,7 +66,7 @@ def every_kind_of_request(client: Client) -> None:
     clientes.update({"cidade": "Recife"}, returning=minimal).eq("id", "par-1").execute()
     clientes.update({"cidade": "Olinda"}).eq("id", "par-1").select("id,cidade").execute()
     controle.rpc("arrendar", {"p_dono": "par", "p_segundos": "60"}).execute()
-    controle.rpc("ultimo_snapshot_aplicado", {}).execute()
+    controle.rpc("situacao", {}).execute()
     controle.rpc("devolver", {"p_dono": "par"}).execute()
     refused: Sequence[Callable[[], object]] = (
         lambda: clientes.insert([one], returning=minimal).execute(),

@@ -216,7 +216,7 @@ def test_functions_take_lists_documents_and_nulls(tables: Tables) -> None:
     tables.call("controle.marcar", p_analise="a", p_chaves=["1", "2,3", '"4"'])
     assert tables.count("controle.pendencias", Within("chave", ["1", "2,3", '"4"'])) == 3
     tables.call("controle.abrir_execucao", p_id="x", p_execucao="r", p_camada="gold", p_snapshot=None)
-    assert tables.call("controle.ultimo_snapshot_aplicado") is None
+    assert tables.call("controle.comecar_escrita", p_id="7a7c4a3e-5a56-4a35-9e0c-8b3f8d3a0c11") is None
 
 
 def test_a_missing_table_is_missing(tables: Tables) -> None:

@@ -105,7 +105,7 @@ def test_a_run_after_a_replay_applies_the_newer_snapshots(
     known = history(runner, lakehouse, tmp_path / "shop")
     before = contents(lakehouse)
     runner.replay(known[1])
-    assert Ledger(lakehouse.tables).last_applied() == known[1]
+    assert Ledger(lakehouse.tables).situation().applied == known[1]
 
     results = runner.run(third(tmp_path / "shop"))
 

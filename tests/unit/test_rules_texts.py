@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from elt.rules import (
     AREA_CODES,
+    KEY,
     STATUSES,
     RawValue,
     Unreadable,
@@ -77,6 +78,11 @@ def test_a_key_is_text_as_written_or_a_whole_number(raw: RawValue, key: str) -> 
 def test_what_is_no_key_is_refused(raw: RawValue) -> None:
     with pytest.raises(Unreadable):
         read_key(raw)
+
+
+@given(st.from_regex(str(KEY.plain), fullmatch=True))
+def test_a_key_that_need_not_be_read_is_its_own_value_as_text_and_as_a_number(text: str) -> None:
+    assert read_key(text) == read_key(Decimal(text)) == text
 
 
 @pytest.mark.parametrize("raw", ["9" * 201, Decimal("1e200"), Decimal("1e999999")])

@@ -55,8 +55,8 @@ def check_columns(extract: Extract, table: Table) -> dict[str, str]:
     return found
 
 
-def extract_table(extract: Extract, table: Table, folder: Path, task: Task) -> Extracted:
-    """Every row of the table into parts under ``folder``, one page in memory at a time.
+def extract_table(extract: Extract, table: Table, folder: Path, task: Task, page_rows: int = EXTRACT_ROWS) -> Extracted:
+    """Every row of the table into parts under ``folder``, ``page_rows`` in memory at a time.
 
     The rows read are counted against the source's exact count: a difference is an error, never a shorter table.
     """
@@ -65,7 +65,7 @@ def extract_table(extract: Extract, table: Table, folder: Path, task: Task) -> E
     schema = pa.schema([(name, pa.string()) for name in (*columns, BROKEN_LINE)])
     parts = _Parts(folder / table.name, schema)
     rows = 0
-    for page in extract.pages(table.name, EXTRACT_ROWS):
+    for page in extract.pages(table.name, page_rows):
         page = _with_all_columns(page, schema)
         rows += len(page)
         fingerprint.update(page)

@@ -5,60 +5,87 @@ By hand: ``python src/elt/bronze/main.py``, ``python -m elt.bronze`` or ``medall
 
 import errno
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 from elt.bronze.extract import Extracted, check_columns, extract_table
-from elt.catalog import TABLES, Table, rules_version
-from elt.concurrency import each
+from elt.catalog import EXTRACT_ROWS, TABLES, Table, rules_version
+from elt.concurrency import ahead, each
 from elt.errors import Full
 from elt.keys import StatusKey
 from elt.lakehouse import snapshots
 from elt.lakehouse.ports import Lakehouse
-from elt.lakehouse.snapshots import Manifest, Part, TableSnapshot
-from elt.ledger import Counts, LayerResult, Ledger
+from elt.lakehouse.snapshots import NOTHING_KNOWN, Known, Manifest, Part, TableSnapshot
+from elt.ledger import Counts, LayerResult, Ledger, Situation
 from elt.progress import Reporter
-from elt.sources.port import Source
+from elt.sources.port import Extract, Source
+
+
+@dataclass(frozen=True)
+class BronzeResult(LayerResult):
+    """What bronze did, and what it knows of the snapshots."""
+
+    known: Known = NOTHING_KNOWN
 
 
 def run(
     source: Source, lakehouse: Lakehouse, ledger: Ledger, reporter: Reporter, tables: tuple[Table, ...] = TABLES
-) -> LayerResult:
+) -> BronzeResult:
     """Extract every table to the local disk, and store a snapshot if any of them changed.
 
     Nothing goes into the bucket before every table is read and counted. The key is 246 as long as silver or gold have
     something to do, even if an earlier run wrote the snapshot and died.
     """
-    with ledger.execution("bronze") as execution, _temporary_folder() as folder:
-        last = snapshots.newest(lakehouse.bucket)
+    with (
+        ledger.execution("bronze") as execution,
+        _temporary_folder() as folder,
+        ahead(partial(snapshots.newest, lakehouse.bucket)) as newest,
+    ):
         with source.open() as extract:
-            for table in tables:  # a missing column is said before the first long read
-                if extra := table.extra_in(list(check_columns(extract, table))):
-                    reporter.say(f"{table.name}: kept in bronze, ignored in silver: {', '.join(extra)}")
-            extracted = {}
-            for table in tables:
-                with reporter.task(f"bronze {table.name}", extract.count(table.name)) as task:
-                    extracted[table.name] = extract_table(extract, table, folder, task)
+            _look_at_columns(extract, tables, reporter)
+            last = newest.result()
+            extracted = _extract(extract, tables, folder, reporter)
         changed = [name for name, found in extracted.items() if not _same(found, last, name)]
         counts = Counts()
         for name, found in extracted.items():
             counts += Counts(found.rows, found.rows, 0) if name in changed else Counts(found.rows, 0, found.rows)
+        known = Known((last,) if last else (), complete=last is None)
         if changed:
             manifest = _store(lakehouse, extracted, changed, last, ledger.run, source.description)
-            snapshot: str | None = manifest.snapshot
-            reporter.say(f"bronze: snapshot {snapshot}: {', '.join(changed)} changed")
-        else:
-            snapshot = last.snapshot if last else None
-        goes_on = changed or _waiting(ledger, snapshot, tables, lakehouse.tables.in_flight)
+            known = Known((*known.manifests, manifest), known.complete)
+            reporter.say(f"bronze: snapshot {manifest.snapshot}: {', '.join(changed)} changed")
+        snapshot = known.manifests[-1].snapshot if known.manifests else None
+        goes_on = changed or _waiting(ledger.situation(), snapshot, tables)
         key = StatusKey.BRONZE_WRITTEN if goes_on else StatusKey.BRONZE_NOTHING_NEW
         details: dict[str, object] = {
             "tables": {name: {"rows": found.rows, "changed": name in changed} for name, found in extracted.items()}
         }
-        result = LayerResult("bronze", key, counts.check("bronze"), snapshot, details)
+        result = BronzeResult("bronze", key, counts.check("bronze"), snapshot, details, known=known)
         execution.close(result)
         return result
+
+
+def _look_at_columns(extract: Extract, tables: tuple[Table, ...], reporter: Reporter) -> None:
+    """Say which columns silver will ignore. One that is missing is an error before the first long read."""
+    found = each(partial(check_columns, extract), tables, extract.in_flight)
+    for table, columns in zip(tables, found, strict=True):
+        if extra := table.extra_in(list(columns)):
+            reporter.say(f"{table.name}: kept in bronze, ignored in silver: {', '.join(extra)}")
+
+
+def _extract(extract: Extract, tables: tuple[Table, ...], folder: Path, reporter: Reporter) -> dict[str, Extracted]:
+    """Every table to the local disk, as many at a time as the source takes."""
+    at_once = min(len(tables), extract.in_flight)
+
+    def read(table: Table) -> Extracted:
+        with reporter.task(f"bronze {table.name}", extract.count(table.name)) as task:
+            return extract_table(extract, table, folder, task, EXTRACT_ROWS // at_once)
+
+    return {table.name: found for table, found in zip(tables, each(read, tables, at_once), strict=True)}
 
 
 @contextmanager
@@ -77,14 +104,10 @@ def _temporary_folder() -> Iterator[Path]:
         ) from error
 
 
-def _waiting(ledger: Ledger, snapshot: str | None, tables: tuple[Table, ...], at_once: int) -> bool:
+def _waiting(situation: Situation, snapshot: str | None, tables: tuple[Table, ...]) -> bool:
     """Whether silver or gold have something to do that an earlier run left."""
-    questions: list[Callable[[], bool]] = [
-        lambda: snapshot != ledger.last_applied(),
-        lambda: ledger.applied_rules() != rules_version(tables),
-        lambda: ledger.gold_pending() > 0,
-    ]
-    return any(list(each(lambda ask: ask(), questions, at_once)))
+    left = situation.applied != snapshot or situation.rules != rules_version(tables)
+    return left or situation.gold_pending > 0
 
 
 def _same(found: Extracted, last: Manifest | None, name: str) -> bool:

@@ -23,7 +23,7 @@ _dry_run = click.option("--dry-run", is_flag=True, help="Only say what would be 
 def snapshots(as_json: bool) -> None:
     """The snapshots in bronze, oldest first: their rows, the bytes each added, and whether silver has applied it."""
     with opened(SilentReporter(), with_source=False) as (_, lakehouse):
-        applied = Ledger(lakehouse.tables).last_applied()
+        applied = Ledger(lakehouse.tables).situation().applied
         manifests = [bronze.read_manifest(lakehouse.bucket, name) for name in bronze.committed(lakehouse.bucket)]
     found = [
         Listed(

@@ -3,8 +3,8 @@
 By hand: ``python src/elt/gold/main.py``, ``python -m elt.gold`` or ``medallion gold``.
 """
 
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Iterator, Sequence
+from typing import Protocol, cast
 
 import pandas as pd
 import pyarrow as pa
@@ -24,9 +24,6 @@ KEYS_AT_A_TIME = 2_000
 
 READ_ROWS = 50_000
 """Orders in memory at a time."""
-
-PENDING = "controle.pendencias"
-_PENDING_KEY = pa.schema([("chave", pa.string())])
 
 
 class Transform(Protocol):
@@ -55,13 +52,14 @@ def run(lakehouse: Lakehouse, ledger: Ledger, reporter: Reporter) -> LayerResult
     tables = lakehouse.tables
     with ledger.execution("gold") as execution:
         counts, details = Counts(), dict[str, object]()
-        with reporter.task("gold", ledger.gold_pending()) as task:
+        situation = ledger.situation()
+        with reporter.task("gold", situation.gold_pending) as task:
             recomputed = each(lambda transform: _recompute(transform, tables, task), TRANSFORMS, tables.in_flight)
             for transform, found in zip(TRANSFORMS, recomputed, strict=True):
                 details[transform.ANALYSIS.name] = vars(found)
                 counts += found
         key = StatusKey.GOLD_WRITTEN if counts.written else StatusKey.GOLD_NOTHING_NEW
-        result = LayerResult("gold", key, counts.check("gold"), ledger.last_applied(), details)
+        result = LayerResult("gold", key, counts.check("gold"), situation.applied, details)
         execution.close(result)
         return result
 
@@ -73,20 +71,27 @@ def _recompute(transform: Transform, tables: Tables, task: Task) -> Counts:
     it is computed stays pending too.
     """
     analysis = transform.ANALYSIS
-    mine = Within("analise", [analysis.name])
-    counts = Counts()
-    for page in tables.pages(PENDING, _PENDING_KEY, key="chave", size=KEYS_AT_A_TIME, within=mine):
-        keys = page["chave"].to_list()
-        tables.call("controle.reservar", p_analise=analysis.name, p_chaves=keys)
+
+    def recompute(keys: list[str]) -> Counts:
         rows = _compute(transform, tables, keys)
         written = upsert_all(tables, analysis.gold, rows, key=analysis.key)
         without_orders = sorted(set(keys).difference(rows[analysis.key]))
         removed = tables.delete(analysis.gold, Within(analysis.key, without_orders)) if without_orders else 0
         tables.call("controle.concluir", p_analise=analysis.name, p_chaves=keys)
         changed = written.inserted + written.updated + removed
-        counts += Counts(read=len(keys), written=changed, unchanged=len(keys) - changed)
         task.advance(len(keys))
-    return counts
+        return Counts(read=len(keys), written=changed, unchanged=len(keys) - changed)
+
+    return sum(each(recompute, _reserved(analysis, tables), tables.in_flight), Counts())
+
+
+def _reserved(analysis: Analysis, tables: Tables) -> Iterator[list[str]]:
+    """The pending keys of an analysis, marked as being computed, in order, ``KEYS_AT_A_TIME``."""
+    last = ""
+    arguments: dict[str, object] = {"p_analise": analysis.name, "p_linhas": KEYS_AT_A_TIME}
+    while keys := cast("list[str]", tables.call("controle.reservar", **arguments, p_depois=last)):
+        yield keys
+        last = keys[-1]
 
 
 def _compute(transform: Transform, tables: Tables, keys: list[str]) -> pd.DataFrame:

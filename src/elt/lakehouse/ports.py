@@ -52,7 +52,6 @@ class Tables(Protocol):
     ) -> Iterator[pd.DataFrame]:
         """The rows, at most ``size`` in memory at a time, in the order of ``key`` (unique among them).
 
-        With a filter of many values the order may be any.
         The frames have the columns of ``schema``, as pandas ``ArrowDtype``. A row that changes while it is read comes
         once, in its old or its new state.
         """

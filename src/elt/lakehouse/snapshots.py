@@ -7,6 +7,7 @@ source printed it, or NULL; the manifest keeps the source's own column types.
 import hashlib
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 import pyarrow as pa
@@ -58,6 +59,20 @@ class Manifest(BaseModel):
     tables: dict[str, TableSnapshot]
 
 
+@dataclass(frozen=True)
+class Known:
+    """What bronze knows of the newest snapshots when it ends, so that silver of the same run need not look for them.
+
+    ``manifests``: oldest first, with no snapshot missing between them or after them; ``complete``: nor before them.
+    """
+
+    manifests: tuple[Manifest, ...]
+    complete: bool
+
+
+NOTHING_KNOWN = Known((), complete=False)
+
+
 def new_snapshot_id(previous: str | None, now: datetime) -> str:
     """A folder name for a snapshot made ``now``, after ``previous`` even if the clock went back in between."""
     moment = now.astimezone(UTC)
@@ -80,8 +95,16 @@ def newest(bucket: Bucket) -> Manifest | None:
     return None
 
 
-def committed_since(bucket: Bucket, snapshot: str) -> list[str]:
-    """The committed snapshots from this one on, oldest first; found without looking at the older ones."""
+def committed_since(bucket: Bucket, snapshot: str | None, known: Known) -> list[str]:
+    """The committed snapshots from this one on, oldest first; all of them if it is None or not there any more.
+
+    Found without looking at the older ones, and in the bucket only if they are not ``known``.
+    """
+    names = [manifest.snapshot for manifest in known.manifests]
+    if snapshot in names:
+        return names[names.index(snapshot) :]
+    if snapshot is None or known.complete:
+        return names if known.complete else committed(bucket)
     found = []
     for name in _begun(bucket):
         if name < snapshot:
@@ -90,7 +113,7 @@ def committed_since(bucket: Bucket, snapshot: str) -> list[str]:
             found.append(name)
         if name == snapshot:
             break
-    return found[::-1]
+    return found[::-1] or committed(bucket)
 
 
 def _begun(bucket: Bucket) -> Iterator[str]:

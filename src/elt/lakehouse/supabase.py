@@ -14,7 +14,7 @@ from postgrest.types import CountMethod
 from storage3.types import FileOptions, ListBucketFilesOptions
 
 from elt.catalog import WRITE_ROWS
-from elt.concurrency import each, interleave
+from elt.concurrency import each
 from elt.errors import LakehouseError, Rejected, Timeout, TooLarge
 from elt.frames import to_frame
 from elt.lakehouse.ports import Within, Written
@@ -27,9 +27,6 @@ FILTER_BYTES = 6_000
 
 READ_ROWS = 10_000
 """Rows read in one request, at most: it bounds the size of an answer."""
-
-_WORTH_SHARING = 250
-"""Values of a filter that are worth a request of their own."""
 
 LIST_OBJECTS = 1_000
 """Objects asked for in one list request; the server's own default is 100."""
@@ -58,19 +55,11 @@ class SupabaseTables:
         self.in_flight = project.in_flight
         self.write_rows = min(write_rows, WRITE_ROWS)
 
-    def pages(  # noqa: D102 - see the port
+    def pages(
         self, table: str, schema: pa.Schema, *, key: str, size: int, within: Within | None = None
     ) -> Iterator[pd.DataFrame]:
-        filters = _shares(within, self.in_flight) if within else [None]
-        at_once = max(len(filters), 1)
-        rows = max(1, size // at_once)
-        return interleave((self._pages(table, schema, key, rows, one) for one in filters), at_once)
-
-    def _pages(
-        self, table: str, schema: pa.Schema, key: str, rows: int, within: Within | None
-    ) -> Iterator[pd.DataFrame]:
         """Pages of one request each. A page with fewer rows than asked for is the last one: nothing cuts its answer."""
-        rows = min(rows, READ_ROWS)
+        rows = min(size, READ_ROWS)
         wanted = {"p_tabela": table, "p_colunas": list(schema.names), "p_chave": key}
         if within:
             wanted |= {"p_filtro": within.column, "p_valores": list(within.values)}
@@ -88,7 +77,7 @@ class SupabaseTables:
                 return
             last = found[key][-1]
             yield frame
-            if len(frame) < rows:
+            if len(frame) < rows or (within and within.column == key and len(within.values) <= rows):
                 return
 
     def upsert(self, table: str, rows: pd.DataFrame, *, key: str) -> Written:  # noqa: D102
@@ -144,13 +133,6 @@ def _chunks(within: Within) -> list[Within]:
         chunks[-1].append(value)
         room -= size
     return [Within(within.column, values) for values in chunks]
-
-
-def _shares(within: Within, at_once: int) -> list[Within]:
-    """The filter as at most ``at_once`` of about the same length, for as many requests at a time; no value twice."""
-    values = list(dict.fromkeys(within.values))
-    share = max(-(-len(values) // at_once), _WORTH_SHARING)
-    return [Within(within.column, values[start : start + share]) for start in range(0, len(values), share)]
 
 
 def _typed(columns: dict[str, list[str | None]], schema: pa.Schema) -> pd.DataFrame:

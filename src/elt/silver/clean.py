@@ -91,7 +91,12 @@ def read_column(column: Column, raw: pa.Array, *, numeric: bool = False) -> tupl
 
     Each distinct value is read once. Blank is NULL in both.
     """
-    trimmed = trim(raw).dictionary_encode()
+    texts = trim(raw)
+    if plain := column.rule.plain:
+        others = pc.invert(pc.match_substring_regex(texts, f"^(?:{plain})$"))
+        if not pc.any(others).as_py():
+            return texts, pa.nulls(len(texts), pa.string())
+    trimmed = texts.dictionary_encode()
     values: list[object] = []
     reasons: list[str | None] = []
     for text in trimmed.dictionary.to_pylist():

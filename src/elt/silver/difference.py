@@ -20,6 +20,7 @@ from elt.catalog import BROKEN_LINE, Table
 from elt.silver.clean import read_column, trim
 
 Hashes = npt.NDArray[np.uint64]
+Decisions = npt.NDArray[np.uint8]
 
 _HASH_KEY = "medallion silver"
 """Key of the hash function (pandas' SipHash takes 16 bytes)."""
@@ -79,7 +80,7 @@ def _one_text(columns: Sequence[pa.Array]) -> pa.Array:
     return pc.binary_join_element_wise(*lengths, *texts, "\x1f")
 
 
-def decide(new: Index, before: Iterable[Index], retry: Hashes) -> tuple[npt.NDArray[np.uint8], int]:
+def decide(new: Index, before: Iterable[Index], retry: Hashes) -> tuple[Decisions, int]:
     """One ``Decision`` for each row of ``new``, and how many keys of ``before`` are gone (blank ones do not count).
 
     ``before`` comes in pieces, and is not kept. ``retry``: fingerprints, sorted, of keys to work on even if their row
@@ -116,9 +117,7 @@ def among(known: Hashes, keys: Hashes) -> npt.NDArray[np.bool_]:
     return found
 
 
-def _mark_repeats(
-    new: Index, decisions: npt.NDArray[np.uint8], order: npt.NDArray[np.intp], twin: npt.NDArray[np.bool_]
-) -> None:
+def _mark_repeats(new: Index, decisions: Decisions, order: npt.NDArray[np.intp], twin: npt.NDArray[np.bool_]) -> None:
     """Mark the rows whose key stands more than once; only those are sorted again, by their whole fingerprint."""
     shared = twin.copy()
     shared[:-1] |= twin[1:]

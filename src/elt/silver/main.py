@@ -3,7 +3,8 @@
 By hand: ``python src/elt/silver/main.py``, ``python -m elt.silver`` or ``medallion silver [--full]``.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from concurrent.futures import Future
 from functools import partial
 
 import numpy as np
@@ -11,14 +12,14 @@ import pandas as pd
 import pyarrow as pa
 
 from elt.catalog import BROKEN_LINE, TABLES, WRITE_ROWS, Table, rules_version
-from elt.concurrency import each
+from elt.concurrency import ahead, each
 from elt.errors import SnapshotError
 from elt.frames import to_frame
 from elt.keys import StatusKey
 from elt.lakehouse import snapshots
 from elt.lakehouse.batches import upsert_all, upsert_in_batches
 from elt.lakehouse.ports import Bucket, Lakehouse, Tables, Within
-from elt.lakehouse.snapshots import Manifest, Part, TableSnapshot
+from elt.lakehouse.snapshots import NOTHING_KNOWN, Known, Manifest, Part, TableSnapshot
 from elt.ledger import Counts, LayerResult, Ledger
 from elt.progress import Reporter, Task
 from elt.silver.clean import clean, quarantine_rows, refusals, value_rows
@@ -28,46 +29,59 @@ from elt.sources.port import NUMBERS
 BATCH_ROWS = 50_000
 """Raw rows in memory at a time."""
 
+_TWICE = "\x00twice"
+"""A column of raw rows, beside the source's: whether the key stands twice with different values."""
+
 _ROWS, _VALUES = "silver.rejeitados", "silver.valores_rejeitados"
 _KEY_ONLY = pa.schema([("id", pa.string())])
-_HELD = pa.schema([("id", pa.string()), ("chave", pa.string())])
+_HELD = pa.schema([("id", pa.string()), ("tabela", pa.string()), ("chave", pa.string())])
 
 
 def run(
-    lakehouse: Lakehouse, ledger: Ledger, reporter: Reporter, tables: tuple[Table, ...] = TABLES, *, full: bool = False
+    lakehouse: Lakehouse,
+    ledger: Ledger,
+    reporter: Reporter,
+    tables: tuple[Table, ...] = TABLES,
+    *,
+    full: bool = False,
+    known: Known = NOTHING_KNOWN,
 ) -> LayerResult:
     """Apply every snapshot that silver has not applied yet, oldest first, so that no row of any of them is missed.
 
     ``full``: begin with a whole snapshot, not with what changed; silver also does so by itself when the cleaning rules
-    are not those it last applied. The key is 468 as long as gold has something to do, even if an earlier run wrote the
-    rows and died.
+    are not those it last applied. ``known``: what bronze of the same run knows of the snapshots. The key is 468 as long
+    as gold has something to do, even if an earlier run wrote the rows and died.
     """
-    applied = ledger.last_applied()
-    known = snapshots.committed_since(lakehouse.bucket, applied) if applied else []
-    known = known or snapshots.committed(lakehouse.bucket)
-    if known and applied is None and ledger.rebuild_unfinished():
+    situation = ledger.situation()
+    applied = situation.applied
+    there = snapshots.committed_since(lakehouse.bucket, applied, known)
+    if there and situation.rebuild_unfinished:
         # A replay died: what it left is of no snapshot in this order.
         reporter.say("silver: a replay did not end; silver is built again from every snapshot in bronze")
         ledger.empty_silver([table.name for table in tables])
-    if applied is not None and ledger.applied_rules() != rules_version(tables):
+    if applied is not None and situation.rules != rules_version(tables):
         reporter.say("silver: the cleaning rules have changed; every row is cleaned again")
         full = True
-    waiting = [snapshot for snapshot in known if applied is None or snapshot > applied]
+    waiting = [snapshot for snapshot in there if applied is None or snapshot > applied]
     if full and not waiting:
-        waiting = known[-1:]
-    base = applied if applied in known and not full else None
+        waiting = there[-1:]
+    base = applied if applied in there and not full else None
+    manifests = {manifest.snapshot: manifest for manifest in known.manifests}
+
+    def read_manifest(snapshot: str) -> Manifest:
+        return manifests.get(snapshot) or snapshots.read_manifest(lakehouse.bucket, snapshot)
+
     counts, gone = Counts(), 0
     for snapshot in waiting:
         with ledger.execution("silver", snapshot) as execution:
-            wanted = [snapshot, base] if base else [snapshot]
             manifest, *before = each(
-                partial(snapshots.read_manifest, lakehouse.bucket), wanted, lakehouse.tables.in_flight
+                read_manifest, [snapshot, base] if base else [snapshot], lakehouse.tables.in_flight
             )
             result, vanished = _apply(lakehouse, ledger, reporter, tables, manifest, before[0] if before else None)
             execution.close(result)
         counts += result.counts
         gone += vanished
-        base = snapshot
+        base, manifests = snapshot, {snapshot: manifest}
     if gone:
         reporter.say(f"silver: {gone:,} rows are no longer in the source; silver keeps them")
     result = LayerResult("silver", _key(counts, ledger), counts, waiting[-1] if waiting else applied)
@@ -107,24 +121,59 @@ def _apply(
     manifest: Manifest,
     before: Manifest | None,
 ) -> tuple[LayerResult, int]:
-    """Apply one snapshot, table by table; answers the result and how many keys are gone from the source."""
+    """Apply one snapshot; answers the result and how many keys are gone from the source.
+
+    Tables are made ready and applied as many at a time as the lakehouse takes requests, but none before its parents are
+    done, so that foreign keys hold.
+    """
+    done = {table.name: Future[None]() for table in tables}
+
+    def apply(table: Table) -> tuple[Counts, int]:
+        try:
+            application = _Application(lakehouse, reporter, table, manifest, before, held)
+            for parent in {str(column.references) for column in table.foreign_keys} - {table.name}:
+                done[parent].result()
+            found = application.run()
+        except BaseException as error:
+            done[table.name].set_exception(error)
+            raise
+        done[table.name].set_result(None)
+        return found
+
     found_in: dict[str, object] = {}
     counts, gone = Counts(), 0
-    for table in tables:
-        found, vanished = _Application(lakehouse, reporter, table, manifest, before).run()
-        found_in[table.name] = {**vars(found), "gone_from_source": vanished}
-        counts += found
-        gone += vanished
+    with ahead(partial(_held, lakehouse.tables)) as held:
+        for table, (found, vanished) in zip(tables, each(apply, tables, lakehouse.tables.in_flight), strict=True):
+            found_in[table.name] = {**vars(found), "gone_from_source": vanished}
+            counts += found
+            gone += vanished
     details: dict[str, object] = {"rules": rules_version(tables), "tables": found_in}
     return LayerResult("silver", _key(counts, ledger), counts, manifest.snapshot, details), gone
 
 
+_Held = dict[str, dict[str, Hashes]]
+
+
+def _held(tables: Tables) -> _Held:
+    """By quarantine table, and by the table whose rows it holds: fingerprints of their keys, sorted."""
+    held: _Held = {}
+    for quarantine in (_ROWS, _VALUES):
+        keys: dict[str, list[Hashes]] = {}
+        for page in tables.pages(quarantine, _HELD, key="id", size=WRITE_ROWS):
+            for table, found in page.groupby("tabela")["chave"]:
+                keys.setdefault(str(table), []).append(hash_texts(pa.array(found.dropna().drop_duplicates())))
+        held[quarantine] = {table: np.unique(np.concatenate(pieces)) for table, pieces in keys.items()}
+    return held
+
+
 def _key(counts: Counts, ledger: Ledger) -> StatusKey:
-    return StatusKey.SILVER_WRITTEN if counts.written or ledger.gold_pending() else StatusKey.SILVER_NOTHING_NEW
+    return (
+        StatusKey.SILVER_WRITTEN if counts.written or ledger.situation().gold_pending else StatusKey.SILVER_NOTHING_NEW
+    )
 
 
 class _Application:
-    """One table of one snapshot, applied to silver."""
+    """One table of one snapshot, applied to silver: made ready when it is made, written by ``run``."""
 
     def __init__(
         self,
@@ -133,6 +182,7 @@ class _Application:
         table: Table,
         manifest: Manifest,
         before: Manifest | None,
+        held: Future[_Held],
     ) -> None:
         self.bucket: Bucket = lakehouse.bucket
         self.tables: Tables = lakehouse.tables
@@ -146,41 +196,58 @@ class _Application:
         self.before = before.tables.get(table.name) if before else None
         if self.before and self._number_columns(self.before) != self.numbers:
             self.before = None  # the same text now means something else: read it all again
-
-    def run(self) -> tuple[Counts, int]:
-        """Apply the table; answers its counts and how many keys are gone from the source."""
         found = sum(part.rows for part in self.new.parts)
         if found != self.new.rows:
             raise SnapshotError(
                 f"{self.snapshot}: {self.table.name} has {found} rows, its manifest says {self.new.rows}",
                 next_step="remove the snapshot's folder and run again",
             )
-        held = self._begin()
-        new = Index.joined(self._indexes(self.new), found)
-        retry = np.unique(np.concatenate([np.empty(0, np.uint64), *held.values()]))
-        decisions, gone = decide(new, self._indexes(self.before) if self.before else (), retry)
-        in_source = new.key
-        in_source.sort()  # in place: from here on only the keys are needed, and memory counts
-        del new
+        self._fetch()
+        index = Index.joined(self._indexes(self.new), found)
+        keys = {quarantine: by_table.get(table.name) for quarantine, by_table in held.result().items()}
+        self.held = {quarantine: known for quarantine, known in keys.items() if known is not None}
+        retry = np.unique(np.concatenate([np.empty(0, np.uint64), *self.held.values()]))
+        self.decisions, self.gone = decide(index, self._indexes(self.before) if self.before else (), retry)
+        self.in_source = index.key
+        self.in_source.sort()  # in place: from here on only the keys are needed, and memory counts
+
+    def run(self) -> tuple[Counts, int]:
+        """Apply the table; answers its counts and how many keys are gone from the source."""
         counts = Counts(
-            read=len(decisions),
-            unchanged=int((decisions == Decision.UNCHANGED).sum()),
-            repeated=int((decisions == Decision.REPEATED).sum()),
+            read=len(self.decisions),
+            unchanged=int((self.decisions == Decision.UNCHANGED).sum()),
+            repeated=int((self.decisions == Decision.REPEATED).sum()),
         )
-        first = 0
-        with self.reporter.task(f"silver {self.table.name}", len(decisions)) as task:
-            for batch in self._batches(self.new):
-                here = decisions[first : first + len(batch)]
-                first += len(batch)
-                counts += self._apply(batch, here, task)
+        with self.reporter.task(f"silver {self.table.name}", len(self.decisions)) as task:
+            for found in each(partial(self._apply, task=task), self._work(task), self.tables.in_flight):
+                counts += found
         counts = counts.check(f"silver {self.table.name}")
         # What came into an empty quarantine came from this snapshot: nothing of it is to be let go of.
-        left = sum(each(lambda quarantine: self._settle(quarantine, in_source), held, self.tables.in_flight))
+        left = sum(each(self._settle, self.held, self.tables.in_flight))
         if left:
             self.reporter.say(
                 f"silver {self.table.name}: {left:,} rows left quarantine because the source has them no more"
             )
-        return counts, gone
+        return counts, self.gone
+
+    def _work(self, task: Task) -> Iterator[pa.Table]:
+        """The raw rows to be worked on, as many at a time as one request takes; ``_TWICE`` marks conflicts."""
+        first, size = 0, self.tables.write_rows
+        waiting: list[pa.Table] = []
+        for batch in self._batches(self.new):
+            decisions = self.decisions[first : first + len(batch)]
+            first += len(batch)
+            twice = decisions == Decision.CONFLICT
+            needed = twice | (decisions == Decision.PROCESS)
+            task.advance(len(batch) - int(needed.sum()))
+            waiting.append(batch.append_column(_TWICE, pa.array(twice)).filter(pa.array(needed)))
+            if sum(map(len, waiting)) >= size:
+                rows = pa.concat_tables(waiting).combine_chunks()
+                whole = len(rows) - len(rows) % size
+                yield from (rows.slice(start, size) for start in range(0, whole, size))
+                waiting = [rows.slice(whole)]
+        if any(map(len, waiting)):
+            yield pa.concat_tables(waiting).combine_chunks()
 
     def _indexes(self, snapshot: TableSnapshot) -> Iterator[Index]:
         return (index_rows(self.table, batch, self.numbers) for batch in self._batches(snapshot))
@@ -197,41 +264,21 @@ class _Application:
         in_source = {name: self.table.source_name(name, list(snapshot.columns)) for name in self.table.column_names}
         return frozenset(name for name, found in in_source.items() if found and snapshot.columns[found] in NUMBERS)
 
-    def _held(self, quarantine: str) -> Iterator[pd.DataFrame]:
-        """What a quarantine table holds of this table: id and chave."""
-        yield from self.tables.pages(
-            quarantine, _HELD, key="id", size=WRITE_ROWS, within=Within("tabela", [self.table.name])
-        )
+    def _fetch(self) -> None:
+        """Have a snapshot's only part at hand, if requests go together.
 
-    def _begin(self) -> dict[str, Hashes]:
-        """Ask at a time for what is needed first: a snapshot's only part, and fingerprints of what quarantine holds.
-
-        Answers the fingerprints by quarantine table, without those that are empty. A table of several parts is read
-        part by part when it is its turn, so that never more than one is in memory.
+        A table of several parts is read part by part when it is its turn, so that never more than one is in memory.
         """
-        held: dict[str, Hashes] = {}
+        parts = [found.parts[0] for found in (self.new, self.before) if found and len(found.parts) == 1]
 
         def fetch(part: Part) -> None:
             self.at_hand[part.path] = snapshots.checked(self.bucket, part)
 
-        def ask(quarantine: str) -> None:
-            if (keys := self._hashes_held(quarantine)) is not None:
-                held[quarantine] = keys
+        if self.tables.in_flight > 1:
+            for _ in each(fetch, dict.fromkeys(parts), len(parts) or 1):
+                pass
 
-        wholes = [found.parts[0] for found in (self.new, self.before) if found and len(found.parts) == 1]
-        parts = {part.path: part for part in wholes if self.tables.in_flight > 1}
-        work: list[Callable[[], None]] = [*(partial(fetch, part) for part in parts.values())]
-        work += [partial(ask, quarantine) for quarantine in (_ROWS, _VALUES)]
-        for _ in each(lambda begin: begin(), work, self.tables.in_flight):
-            pass
-        return held
-
-    def _hashes_held(self, quarantine: str) -> Hashes | None:
-        """Fingerprints of the keys in a quarantine table, sorted; None if it holds no row of this table."""
-        pages = [hash_texts(pa.array(page["chave"].dropna().drop_duplicates())) for page in self._held(quarantine)]
-        return np.unique(np.concatenate(pages)) if pages else None
-
-    def _settle(self, quarantine: str, in_source: Hashes) -> int:
+    def _settle(self, quarantine: str) -> int:
         """Let go of what was not refused again; answers how many rows of those the source has no more.
 
         What is still refused was written again by this application, and is known by 8 bytes a row. The note on a value
@@ -239,9 +286,10 @@ class _Application:
         """
         gone = 0
         again = np.sort(np.concatenate([np.empty(0, np.uint64), *self.refused[quarantine]]))
-        for page in self._held(quarantine):
+        mine = Within("tabela", [self.table.name])
+        for page in self.tables.pages(quarantine, _HELD, key="id", size=WRITE_ROWS, within=mine):
             stale = page[~among(again, hash_texts(pa.array(page["id"])))]
-            known = among(in_source, hash_texts(pa.array(stale["chave"].fillna(""))))
+            known = among(self.in_source, hash_texts(pa.array(stale["chave"].fillna(""))))
             if quarantine == _ROWS:
                 gone += int((~known).sum())
             else:
@@ -250,14 +298,10 @@ class _Application:
                 self.tables.delete(quarantine, Within("id", stale["id"].to_list()))
         return gone
 
-    def _apply(self, batch: pa.Table, decisions: "np.ndarray[tuple[int], np.dtype[np.uint8]]", task: Task) -> Counts:
-        """Clean and write the rows of one batch that need it."""
-        needed = (decisions == Decision.PROCESS) | (decisions == Decision.CONFLICT)
-        task.advance(int((~needed).sum()))
-        if not needed.any():
-            return Counts()
-        raw = to_frame(batch.filter(pa.array(needed)))
-        twice = raw.index[decisions[needed] == Decision.CONFLICT]
+    def _apply(self, batch: pa.Table, task: Task) -> Counts:
+        """Clean and write raw rows."""
+        raw = to_frame(batch.drop_columns(_TWICE))
+        twice = raw.index[batch[_TWICE].to_numpy()]
         cleaned = clean(self.table, raw, self.numbers, dict.fromkeys(twice, "chave repetida com valores diferentes"))
         rows, rejected = cleaned.rows, [cleaned.rejected]
         keys = self.table.foreign_keys

@@ -38,6 +38,8 @@ class FilesSource:
 class FilesExtract:
     """The folder's tables. A file is looked at once, and must stay as it was then."""
 
+    in_flight = 1
+
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._seen: dict[str, _Csv | _Parquet] = {}

@@ -8,7 +8,14 @@ import pyarrow as pa
 
 
 class Extract(Protocol):
-    """One consistent look at a shop."""
+    """One consistent look at a shop.
+
+    ``in_flight``: how many requests it takes at a time, from as many threads; with 1, everything from one thread.
+    """
+
+    @property
+    def in_flight(self) -> int:
+        """How many requests at a time."""
 
     def columns(self, table: str) -> dict[str, str]:
         """The table's columns and the source's own name for their types. ``SourceError`` if there is no such table.

@@ -48,6 +48,9 @@ class PostgresSource:
 class PostgresExtract:
     """The shop as it was when the transaction began."""
 
+    in_flight = 1
+    """One connection."""
+
     def __init__(self, connection: psycopg.Connection, schema: str, tables: dict[str, Table]) -> None:
         self._connection = connection
         self._schema = schema

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
+from typing import ClassVar
 
 import numpy as np
 import pyarrow as pa
@@ -63,6 +64,8 @@ class SampleShop:
     ``dirt`` is the share of rows with something wrong. Orders name the first ``known`` customers; a dirty order names
     one of the thirty after them. ``visit`` counts the times the shop has been looked at.
     """
+
+    in_flight: ClassVar[int] = 1
 
     clientes: int = 400
     produtos: int = 48

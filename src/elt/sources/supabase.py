@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from postgrest.types import CountMethod
 
-from elt.catalog import EXTRACT_ROWS, TABLES, Table
+from elt.catalog import EXTRACT_ROWS, TABLES, Table, children_first
 from elt.concurrency import each, interleave
 from elt.errors import Missing, Rejected, SourceError, Timeout, TooLarge
 from elt.supabase import IN_FLIGHT, SECRET, Project, as_text, check_address, host_of, quoted
@@ -66,9 +66,9 @@ class SupabaseSource:
 
 @dataclass(frozen=True)
 class _Looked:
-    """A table as it was when the look began: columns with their types, its key's column, the last key, and its rows.
+    """A table as it was when the look began: columns with their types, its key's column, its last key, and its rows.
 
-    ``rows`` are those with a key.
+    ``last`` is None in a table without rows, and in one that has rows without a key.
     """
 
     columns: dict[str, str]
@@ -80,48 +80,48 @@ class _Looked:
 _Found = dict[str, "_Looked | SourceError"]
 """What each table is like; an error waits until somebody asks for that table."""
 
+_End = tuple[str, str | None, int]
+"""The key's column, the last key, and how many rows there are."""
+
 
 def _look(project: Project, tables: Sequence[Table]) -> _Found:
     """Look at every table: the columns of all, then all their types, while the last keys are noted, children first."""
     at_once = project.in_flight
-    names = dict(zip(tables, each(lambda table: _names(project, table), tables, at_once), strict=True))
-    columns = [(table, name) for table, found in names.items() if not isinstance(found, SourceError) for name in found]
-    ends: dict[Table, tuple[str, str | None, int] | SourceError] = {}
-    types: dict[Table, dict[str, str]] = {table: {} for table in tables}
+    names: dict[str, list[str]] = {}
+    looked: _Found = {}
+    for table, found in zip(tables, each(lambda table: _names(project, table), tables, at_once), strict=True):
+        if isinstance(found, SourceError):
+            looked[table.name] = found
+        else:
+            names[table.name] = found
+    there = [table for table in tables if table.name in names]
+    ends: dict[str, _End] = {}
+    types: dict[str, dict[str, str]] = {name: dict.fromkeys(columns, "") for name, columns in names.items()}
 
     def note_ends() -> None:
-        for table in reversed(tables):
-            ends[table] = _end(project, table, names[table])
+        for group in children_first(there):
+            for table, end in zip(group, each(partial(_end, project, names), group, at_once), strict=True):
+                ends[table.name] = end
 
-    def ask_type(column: tuple[Table, str]) -> None:
-        table, name = column
-        types[table][name] = _type(project, table.name, name)
+    def ask_type(table: str, column: str) -> None:
+        types[table][column] = _type(project, table, column)
 
-    questions: list[Callable[[], None]] = [note_ends, *(partial(ask_type, column) for column in columns)]
-    for _ in each(lambda ask: ask(), questions, at_once):
+    questions: list[Callable[[], None]] = [
+        partial(ask_type, table, column) for table, columns in names.items() for column in columns
+    ]
+    for _ in each(lambda ask: ask(), [note_ends, *questions], at_once):
         pass
-    looked: _Found = {}
-    for table, end in ends.items():
-        if isinstance(end, SourceError):
-            looked[table.name] = end
-        else:
-            key, last, rows = end
-            in_order = {name: types[table][name] for of, name in columns if of is table}
-            looked[table.name] = _Looked(in_order, key, last, rows)
-    return looked
+    return looked | {name: _Looked(types[name], *end) for name, end in ends.items()}
 
 
-def _end(
-    project: Project, table: Table, names: "list[str] | SourceError"
-) -> "tuple[str, str | None, int] | SourceError":
-    """The key's column, the last key, and how many rows have one: at one moment, by one request."""
-    if isinstance(names, SourceError):
-        return names
-    key = table.source_name(table.key.name, names) or table.key.name
-    if key not in names:
+def _end(project: Project, names: dict[str, list[str]], table: Table) -> _End:
+    """The end of a table: at one moment, by one request."""
+    columns = names[table.name]
+    key = table.source_name(table.key.name, columns) or table.key.name
+    if key not in columns:
         return key, None, 0
     query = _query(project, table.name, f"{quoted(key)}::text", CountMethod.exact)
-    query = query.not_.is_(key, None).order(quoted(key), desc=True).limit(1)
+    query = query.order(quoted(key), desc=True, nullsfirst=True).limit(1)
     found = project.ask(f"reading the last key of {table.name}", query.execute)
     return key, found.data[0][key] if found.data else None, int(found.count or 0)
 
@@ -186,8 +186,12 @@ class SupabaseExtract:
     def columns(self, table: str) -> dict[str, str]:  # noqa: D102 - see the port
         return dict(self._table(table).columns)
 
+    @property
+    def in_flight(self) -> int:  # noqa: D102 - see the port
+        return self._project.in_flight
+
     def count(self, table: str) -> int:
-        """The exact number of rows with a key when the look began. ``pages`` counts again, and refuses a difference."""
+        """The exact number of rows when the look began. ``pages`` counts again, and refuses a difference."""
         return self._table(table).rows
 
     def pages(self, table: str, rows: int) -> Iterator[pa.Table]:
@@ -204,6 +208,8 @@ class SupabaseExtract:
                 kept="nothing was written",
                 next_step=f"allow {self._project.role} to select from {table}, or use a secret key: {SECRET}",
             )
+        if looked.rows and looked.last is None:
+            raise self._without_key(table, looked)
         read = 0
         size = max(1, min(rows, EXTRACT_ROWS) // self._project.in_flight)
         ranges = self._ranges(table, looked)
@@ -267,21 +273,18 @@ class SupabaseExtract:
         query = self._up_to(table, quoted(looked.key), looked, looked.last, CountMethod.exact).limit(1)
         return int(self._project.ask(f"counting {table}", query.execute).count or 0)
 
-    def _without_key(self, table: str, looked: _Looked) -> int:
+    def _without_key(self, table: str, looked: _Looked) -> SourceError:
         query = _query(self._project, table, quoted(looked.key), CountMethod.exact).is_(looked.key, None).limit(1)
-        return int(self._project.ask(f"counting {table}", query.execute).count or 0)
+        rows = int(self._project.ask(f"counting {table}", query.execute).count or 0)
+        return SourceError(
+            f"{table}: {rows:,} rows have no {looked.key}; over HTTP such rows cannot be read in pages",
+            kept="nothing was written",
+            next_step="give them a key, or read the shop with SOURCE_DB_URL, which takes such rows too",
+        )
 
     def _check(self, table: str, looked: _Looked, read: int, ends: list[str]) -> None:
         """Nothing, if every row there is was read. ``ends``: the last key of each page."""
-        without, counted = each(
-            lambda count: count(table, looked), (self._without_key, self._count), self._project.in_flight
-        )
-        if without:
-            raise SourceError(
-                f"{table}: {without:,} rows have no {looked.key}; over HTTP such rows cannot be read in pages",
-                kept="nothing was written",
-                next_step="give them a key, or read the shop with SOURCE_DB_URL, which takes such rows too",
-            )
+        counted = self._count(table, looked)
         if counted > read and self._stand_twice(table, looked, ends):
             raise _repeats(table, looked.key)
         if counted != read:
