@@ -13,8 +13,10 @@ import binascii
 import json
 import re
 import socket
+import ssl
 from collections.abc import Callable, Sequence
 from decimal import Decimal
+from functools import cache
 from typing import Any, TypeVar
 
 import httpx
@@ -69,6 +71,7 @@ class Project:
         self._wait_seconds = wait_seconds
         self.http = _Http(
             http2=False,
+            verify=_certificates(),
             follow_redirects=True,
             timeout=httpx.Timeout(ANSWER_SECONDS, connect=CONNECT_SECONDS, pool=None),
             limits=httpx.Limits(max_connections=in_flight, max_keepalive_connections=in_flight),
@@ -161,6 +164,12 @@ class _Http(httpx.Client):
             return response
         response.read()
         raise refused(response)
+
+
+@cache
+def _certificates() -> ssl.SSLContext:
+    """The certificates to trust: 50 ms of reading, done once for both projects."""
+    return httpx.create_ssl_context()
 
 
 def unanswered(error: httpx.TransportError) -> LakehouseError:

@@ -428,6 +428,21 @@ class TestKeys:
         assert error_of(get(gateway, CLIENTES, gateway.anon_key, forged))[:2] == (401, "PGRST301")
 
 
+def test_the_root_describes_the_columns_of_the_tables_to_secret_keys(http: httpx.Client) -> None:
+    response = http.get("/rest/v1/")
+    assert (response.status_code, response.headers["Content-Type"]) == (200, "application/openapi+json; charset=utf-8")
+    described = response.json()["definitions"]["clientes"]
+    assert described["required"] == ["id", "data_ingestao"]
+    assert described["properties"]["id"]["description"] == "Note:\nThis is a Primary Key.<pk/>"
+    assert described["properties"]["idade"] == {"format": "integer", "type": "integer"}
+    assert described["properties"]["data_ingestao"] == {"format": "timestamp with time zone", "type": "string"}
+
+
+def test_the_root_is_closed_to_other_keys(gateway: Gateway) -> None:
+    for key in (gateway.publishable_key, gateway.anon_key):
+        assert get(gateway, "/rest/v1/", key).status_code == 403
+
+
 @pytest.mark.parametrize(
     ("method", "path", "headers", "feature"),
     [
@@ -439,7 +454,7 @@ class TestKeys:
         ("GET", "clientes", {"Range": "0-9"}, "limits by the Range header"),
         ("GET", "clientes", {"Accept": "text/csv"}, "answers of type text/csv"),
         ("GET", "clientes", {"Prefer": "count=planned"}, "Prefer: count=planned"),
-        ("GET", "", {}, "the OpenAPI description at the root"),
+        ("DELETE", "", {}, "DELETE on the root"),
         ("GET", "rpc/nada", {}, "calling functions with GET"),
         ("PUT", "clientes?id=eq.1", {}, "PUT on tables"),
         ("PATCH", "clientes?limit=1", {}, "limits and order on writes"),

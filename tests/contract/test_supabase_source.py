@@ -2,7 +2,7 @@
 
 import pytest
 
-from elt.catalog import EXTRACT_ROWS
+from elt.catalog import EXTRACT_ROWS, TABLES
 from elt.errors import SourceError
 from elt.sources.supabase import SupabaseSource
 from tests.gateway.faults import Rule
@@ -93,6 +93,31 @@ def test_an_empty_table_has_the_columns_that_the_catalog_knows(shop_gateway: Gat
             "estoque": "integer",
         }
         assert list(extract.pages("produtos", EXTRACT_ROWS)) == []
+
+
+ASKED_ALONE = "=eq.~"
+"""In the query of a request for the type of one column."""
+
+
+def test_a_secret_key_is_told_all_types_at_once(shop_gateway: Gateway) -> None:
+    fill_shop(shop_gateway, clientes=5, produtos=5, pedidos=5)
+    with shop_of(shop_gateway, shop_gateway.secret_key).open() as extract:
+        assert extract.columns("pedidos")["valor_total"] == "numeric"
+    assert not [request for request in shop_gateway.requests("/rest/v1") if ASKED_ALONE in request.query]
+
+
+@pytest.mark.parametrize("hidden", ["from this key", "from everybody"])
+def test_without_a_description_the_columns_and_their_types_are_the_same(shop_gateway: Gateway, hidden: str) -> None:
+    fill_shop(shop_gateway, clientes=5, produtos=5, pedidos=0)
+    with shop_of(shop_gateway, shop_gateway.secret_key).open() as extract:
+        described = {table.name: extract.columns(table.name) for table in TABLES}
+    key = shop_gateway.publishable_key
+    if hidden == "from everybody":
+        key = shop_gateway.secret_key
+        shop_gateway.faults(Rule(kind="status", path="/rest/v1/", status=404, code="PGRST126", on={1}))
+    with shop_of(shop_gateway, key, in_flight=1).open() as extract:
+        assert {table.name: extract.columns(table.name) for table in TABLES} == described
+    assert [request for request in shop_gateway.requests("/rest/v1") if ASKED_ALONE in request.query]
 
 
 def test_a_table_that_row_level_security_hides_is_an_error_not_an_empty_shop(shop_gateway: Gateway) -> None:

@@ -16,7 +16,7 @@ import psycopg
 from psycopg.sql import Composable
 from pydantic_core import from_json
 
-from tests.gateway import grammar, statements
+from tests.gateway import grammar, openapi, statements
 from tests.gateway.answers import JSON_TYPE, Answer, PostgrestError, Unimplemented
 from tests.gateway.database import Database, Relation, Routine
 from tests.gateway.grammar import Query, SelectItem
@@ -90,11 +90,15 @@ class _Exchange:
         method, path = self.request.method, self.request.path.strip("/")
         self.schema = self._schema()
         self.prefer = _preferences(self.request.headers.get("prefer", ""))
+        if not path:
+            if method != "GET":
+                raise Unimplemented(f"{method} on the root")
+            openapi.only_for_secret_keys(self.request.caller)
+            with self._transaction(read_only=True) as connection:
+                return openapi.describe(connection, self.schema)
         self.singular = self._accept()
         if "range" in self.request.headers:
             raise Unimplemented("limits by the Range header")
-        if not path:
-            raise Unimplemented("the OpenAPI description at the root")
         parameters = parse_qsl(self.request.query, keep_blank_values=True)
         if path.startswith("rpc/"):
             if method != "POST":

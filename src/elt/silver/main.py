@@ -10,6 +10,7 @@ from functools import partial
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from elt.catalog import BROKEN_LINE, TABLES, WRITE_ROWS, Table, rules_version
 from elt.concurrency import ahead, each
@@ -305,11 +306,12 @@ class _Application:
         cleaned = clean(self.table, raw, self.numbers, dict.fromkeys(twice, "chave repetida com valores diferentes"))
         rows, rejected = cleaned.rows, [cleaned.rejected]
         keys = self.table.foreign_keys
-        known = each(
+        parents_of = each(
             lambda column: self._existing(str(column.references), rows[column.name]), keys, self.tables.in_flight
         )
-        for column, parents in zip(keys, list(known), strict=True):
-            orphans = rows.loc[~rows[column.name].isin(parents), column.name]
+        for column, parents in zip(keys, list(parents_of), strict=True):
+            known = pc.is_in(pa.array(rows[column.name]), parents).to_numpy(zero_copy_only=False)
+            orphans = rows.loc[~known, column.name]
             reasons = {
                 row: f"{column.name}: '{key}' não existe em silver.{column.references}" for row, key in orphans.items()
             }
@@ -322,15 +324,18 @@ class _Application:
         self._quarantine(raw, refused, cleaned.values[~cleaned.values.index.isin(refused.index)])
         return Counts(written=written.inserted + written.updated, unchanged=written.unchanged, quarantined=len(refused))
 
-    def _existing(self, parent: str, keys: pd.Series) -> set[str]:
+    def _existing(self, parent: str, keys: pd.Series) -> pa.ChunkedArray:
         """Those of the keys that the parent's silver table has."""
         wanted = keys.drop_duplicates().to_list()
-        found: set[str] = set()
-        for start in range(0, len(wanted), WRITE_ROWS):
-            within = Within("id", wanted[start : start + WRITE_ROWS])
-            for page in self.tables.pages(f"silver.{parent}", _KEY_ONLY, key="id", size=WRITE_ROWS, within=within):
-                found.update(page["id"])
-        return found
+        withins = (Within("id", wanted[start : start + WRITE_ROWS]) for start in range(0, len(wanted), WRITE_ROWS))
+        return pa.chunked_array(
+            [
+                pa.array(page["id"])
+                for within in withins
+                for page in self.tables.pages(f"silver.{parent}", _KEY_ONLY, key="id", size=WRITE_ROWS, within=within)
+            ],
+            pa.string(),
+        )
 
     def _quarantine(self, raw: pd.DataFrame, rejected: pd.DataFrame, values: pd.DataFrame) -> None:
         """Keep what was refused, with the reason and the original."""

@@ -1,20 +1,21 @@
 """A shop in a Supabase project, by ``SUPABASE_URL`` and ``SUPABASE_KEY``, over PostgREST."""
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain
 from typing import Any
 
+import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 from postgrest.types import CountMethod
 
 from elt.catalog import EXTRACT_ROWS, TABLES, Table, children_first
 from elt.concurrency import each, interleave
-from elt.errors import Missing, Rejected, SourceError, Timeout, TooLarge
+from elt.errors import LakehouseError, Missing, Rejected, SourceError, Timeout, TooLarge, Unreachable
 from elt.supabase import IN_FLIGHT, SECRET, Project, as_text, check_address, host_of, quoted
 
 _NO_NUMBER = "~"
@@ -87,16 +88,24 @@ _End = tuple[str, str | None, int]
 def _look(project: Project, tables: Sequence[Table]) -> _Found:
     """Look at every table: the columns of all, then all their types, while the last keys are noted, children first."""
     at_once = project.in_flight
-    names: dict[str, list[str]] = {}
+    described: dict[str, dict[str, str]] = {}
     looked: _Found = {}
-    for table, found in zip(tables, each(lambda table: _names(project, table), tables, at_once), strict=True):
-        if isinstance(found, SourceError):
-            looked[table.name] = found
-        else:
-            names[table.name] = found
-    there = [table for table in tables if table.name in names]
+    rows: dict[str, list[str]] = {}
+
+    def describe() -> None:
+        described.update(_described(project))
+
+    def look_at(table: Table) -> None:
+        try:
+            rows[table.name] = _first_row(project, table)
+        except SourceError as error:
+            looked[table.name] = error
+
+    _all_of([describe, *(partial(look_at, table) for table in tables)], at_once)
+    there = [table for table in tables if table.name in rows]
+    names = {table.name: _names(project, table, rows[table.name], described) for table in there}
+    types = {table: {name: described.get(table, {}).get(name, "") for name in found} for table, found in names.items()}
     ends: dict[str, _End] = {}
-    types: dict[str, dict[str, str]] = {name: dict.fromkeys(columns, "") for name, columns in names.items()}
 
     def note_ends() -> None:
         for group in children_first(there):
@@ -106,12 +115,37 @@ def _look(project: Project, tables: Sequence[Table]) -> _Found:
     def ask_type(table: str, column: str) -> None:
         types[table][column] = _type(project, table, column)
 
-    questions: list[Callable[[], None]] = [
-        partial(ask_type, table, column) for table, columns in names.items() for column in columns
-    ]
-    for _ in each(lambda ask: ask(), [note_ends, *questions], at_once):
-        pass
+    unknown = [(table, column) for table, found in types.items() for column, kind in found.items() if not kind]
+    _all_of([note_ends, *(partial(ask_type, table, column) for table, column in unknown)], at_once)
     return looked | {name: _Looked(types[name], *end) for name, end in ends.items()}
+
+
+def _all_of(work: Iterable[Callable[[], None]], at_once: int) -> None:
+    for _ in each(lambda begin: begin(), work, at_once):
+        pass
+
+
+def _described(project: Project) -> dict[str, dict[str, str]]:
+    """Each table's columns and their types, as the API describes itself to secret keys; nothing if it does not.
+
+    Source: PostgREST, "OpenAPI" (``format`` is PostgreSQL's name of a column's type); the role's own tables only.
+    """
+    if project.role != "service_role":
+        return {}
+    headers = {**project.headers, "Accept": "application/openapi+json"}
+    try:
+        answer = project.ask(
+            "reading the API's description", lambda: project.http.get(f"{project.url}/rest/v1/", headers=headers)
+        )
+    except Unreachable:
+        raise
+    except LakehouseError:  # switched off, or not for this key
+        return {}
+    definitions = orjson.loads(answer.content).get("definitions", {})
+    return {
+        table: {column: str(found.get("format", "")) for column, found in definition.get("properties", {}).items()}
+        for table, definition in definitions.items()
+    }
 
 
 def _end(project: Project, names: dict[str, list[str]], table: Table) -> _End:
@@ -126,16 +160,22 @@ def _end(project: Project, names: dict[str, list[str]], table: Table) -> _End:
     return key, found.data[0][key] if found.data else None, int(found.count or 0)
 
 
-def _names(project: Project, table: Table) -> "list[str] | SourceError":
-    """The names of the columns, from the first row."""
+def _first_row(project: Project, table: Table) -> list[str]:
+    """The names of the columns in the first row; none in an empty table."""
     try:
         rows = project.ask(f"reading the columns of {table.name}", _query(project, table.name, "*").limit(1).execute)
     except Missing as error:
-        return SourceError(
+        raise SourceError(
             f"{project.url_setting} has no table {table.name} in its schema public: {error.what}",
             next_step=f"correct {project.url_setting}, or expose the table in the schema public",
-        )
-    return list(rows.data[0]) if rows.data else [name for name in _expected(table) if _exists(project, table, name)]
+        ) from error
+    return list(rows.data[0]) if rows.data else []
+
+
+def _names(project: Project, table: Table, first_row: list[str], described: dict[str, dict[str, str]]) -> list[str]:
+    """The names of the columns; those of an empty table by its description, or by asking for each that we expect."""
+    known = first_row or list(described.get(table.name, ()))
+    return known or [name for name in _expected(table) if _exists(project, table, name)]
 
 
 def _expected(table: Table) -> list[str]:
@@ -154,9 +194,9 @@ def _exists(project: Project, table: Table, name: str) -> bool:
 def _type(project: Project, table: str, column: str) -> str:
     """The column's type by PostgreSQL's name; ``text`` for whatever holds text or is not named.
 
-    The API's own description of its tables is for secret keys only, so the types are asked for one by one: compared
-    with a value that is no number, the server names the type that could not read it. A column that takes the value is
-    text. Source: https://supabase.com/changelog/42949.
+    For keys that see no description of the API (Source: https://supabase.com/changelog/42949), types are asked for one
+    by one: compared with a value that is no number, the server names the type that could not read it. A column that
+    takes the value is text.
     A name with signs in it, which a filter might take for something else, is no column of the catalog: not asked for.
     """
     if not column.isidentifier():
