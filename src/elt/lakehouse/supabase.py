@@ -25,7 +25,7 @@ from elt.supabase import Project
 FILTER_BYTES = 6_000
 """Values of one filter in a URL, at most: gateways refuse a request line over 8 KiB."""
 
-READ_ROWS = 10_000
+READ_ROWS = 25_000
 """Rows read in one request, at most: it bounds the size of an answer."""
 
 LIST_OBJECTS = 1_000

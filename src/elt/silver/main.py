@@ -243,12 +243,18 @@ class _Application:
             task.advance(len(batch) - int(needed.sum()))
             waiting.append(batch.append_column(_TWICE, pa.array(twice)).filter(pa.array(needed)))
             if sum(map(len, waiting)) >= size:
-                rows = pa.concat_tables(waiting).combine_chunks()
+                rows = self._together(waiting)
                 whole = len(rows) - len(rows) % size
                 yield from (rows.slice(start, size) for start in range(0, whole, size))
                 waiting = [rows.slice(whole)]
         if any(map(len, waiting)):
-            yield pa.concat_tables(waiting).combine_chunks()
+            yield self._together(waiting)
+
+    def _together(self, pieces: list[pa.Table]) -> pa.Table:
+        """One table of them. Rows of one parent stand together, so that few requests of a time concern the same one."""
+        rows = pa.concat_tables(pieces)
+        keys = [(column.name, "ascending") for column in self.table.foreign_keys[:1]]
+        return (rows.sort_by(keys) if keys else rows).combine_chunks()
 
     def _indexes(self, snapshot: TableSnapshot) -> Iterator[Index]:
         return (index_rows(self.table, batch, self.numbers) for batch in self._batches(snapshot))

@@ -27,7 +27,7 @@ _TYPE = re.compile(r"(?:for type|value for enum) (.+?): ")
 _KEYS_AT_A_TIME = 100
 """Keys in one filter: they stand in the URL."""
 
-_WORTH_CUTTING = 1_000
+_WORTH_CUTTING = 5_000
 """Rows of a range that are worth the request for its cut."""
 
 
@@ -231,7 +231,7 @@ class SupabaseExtract:
         return self._project.in_flight
 
     def count(self, table: str) -> int:
-        """The exact number of rows when the look began. ``pages`` counts again, and refuses a difference."""
+        """The exact number of rows when the look began; ``pages`` refuses a difference."""
         return self._table(table).rows
 
     def pages(self, table: str, rows: int) -> Iterator[pa.Table]:
@@ -259,7 +259,8 @@ class SupabaseExtract:
             read += len(page)
             ends.append(page.column(looked.key)[-1].as_py())
             yield page
-        self._check(table, looked, read, ends)
+        if read != looked.rows:
+            raise self._difference(table, looked, read, ends)
 
     def _range(self, table: str, looked: _Looked, low: str | None, high: str, size: int) -> Iterator[pa.Table]:
         """The rows with ``low`` < key <= ``high``, to the row of ``high`` itself.
@@ -296,11 +297,12 @@ class SupabaseExtract:
 
         def cut(number: int) -> list[str]:
             query = self._up_to(table, f"{key}::text", looked, last).order(key)
-            query = query.offset(looked.rows * number // at_once).limit(1)
+            query = query.offset(looked.rows * number // ranges).limit(1)
             found = self._project.ask(f"reading {table}", query.execute).data
             return [str(row[looked.key]) for row in found]
 
-        numbers = range(1, at_once) if looked.rows > at_once * _WORTH_CUTTING else range(0)
+        ranges = min(at_once, looked.rows // _WORTH_CUTTING)
+        numbers = range(1, ranges)
         cuts = list(dict.fromkeys([*chain.from_iterable(each(cut, numbers, at_once)), last]))
         return list(zip([None, *cuts], cuts, strict=False))
 
@@ -322,17 +324,17 @@ class SupabaseExtract:
             next_step="give them a key, or read the shop with SOURCE_DB_URL, which takes such rows too",
         )
 
-    def _check(self, table: str, looked: _Looked, read: int, ends: list[str]) -> None:
-        """Nothing, if every row there is was read. ``ends``: the last key of each page."""
+    def _difference(self, table: str, looked: _Looked, read: int, ends: list[str]) -> SourceError:
+        """Why not as many rows were read as there were when the look began. ``ends``: the last key of each page."""
         counted = self._count(table, looked)
         if counted > read and self._stand_twice(table, looked, ends):
-            raise _repeats(table, looked.key)
-        if counted != read:
-            raise SourceError(
-                f"{table}: read {read:,} rows, but the source counts {counted:,}: it changed while it was read",
-                kept="nothing was written",
-                next_step="run again when nobody writes to the source",
-            )
+            return _repeats(table, looked.key)
+        return SourceError(
+            f"{table}: read {read:,} rows, but the source counted {looked.rows:,} at the beginning and counts "
+            f"{counted:,} now: it changed while it was read",
+            kept="nothing was written",
+            next_step="run again when nobody writes to the source",
+        )
 
     def _stand_twice(self, table: str, looked: _Looked, keys: list[str]) -> bool:
         """Whether one of the keys, on which a page ended, belongs to more than one row."""
