@@ -103,9 +103,20 @@ class Situation:
     rebuild_unfinished: bool
     gold_pending: int
 
+    @classmethod
+    def of(cls, answer: object) -> "Situation":
+        """From the answer of ``controle.situacao`` and ``controle.fechar_execucao``."""
+        found = cast("dict[str, Any]", answer)
+        return cls(found["snapshot"], found["regras"], found["reconstrucao_inacabada"], found["pendencias"])
+
 
 class Execution:
-    """One ledger row while its layer works: closed with a result, or with an error."""
+    """One ledger row while its layer works: closed with a result, or with an error.
+
+    ``situation``: what there is to do once it is closed with a result.
+    """
+
+    situation: Situation | None = None
 
     def __init__(
         self, tables: Tables, identifier: str, check_lease: Callable[[], None], opened: "Future[object]"
@@ -118,7 +129,8 @@ class Execution:
     def close(self, result: LayerResult) -> None:
         """Record what the layer did, if the lakehouse was this run's to the end."""
         self._check_lease()
-        self._close(result.key, result.snapshot, result.counts, None, result.details)
+        answer = self._close(result.key, result.snapshot, result.counts, None, result.details)
+        self.situation = Situation.of(answer)
 
     def fail(self, error: BaseException) -> None:
         """Record that the layer failed, and with which words."""
@@ -137,9 +149,9 @@ class Execution:
         counts: Counts | None,
         error: str | None,
         details: dict[str, object],
-    ) -> None:
+    ) -> object:
         self._opened.result()
-        self._tables.call(
+        return self._tables.call(
             "controle.fechar_execucao",
             p_id=self._identifier,
             p_chave=None if key is None else int(key),
@@ -160,6 +172,7 @@ class Ledger:
     def __init__(self, tables: Tables, lease: "Lease | None" = None) -> None:
         self._tables = tables
         self._lease = lease
+        self._told: Situation | None = None
         self.run = uuid.uuid4().hex
 
     def may_go_on(self) -> None:
@@ -196,6 +209,7 @@ class Ledger:
             execution = Execution(self._tables, identifier, self.check_lease, opened)
             try:
                 yield execution
+                self._told = execution.situation
             except BaseException as error:
                 try:
                     execution.fail(error)
@@ -203,15 +217,10 @@ class Ledger:
                     error.add_note(f"and the run ledger could not be told: {silent.what}")
                 raise
 
-    def situation(self) -> "Situation":
-        """What there is to do, as of now."""
-        found = cast("dict[str, Any]", self._tables.call("controle.situacao"))
-        return Situation(
-            applied=found["snapshot"],
-            rules=found["regras"],
-            rebuild_unfinished=found["reconstrucao_inacabada"],
-            gold_pending=found["pendencias"],
-        )
+    def situation(self) -> Situation:
+        """What there is to do: as the end of the last execution told it, if nothing has been asked since, else now."""
+        told, self._told = self._told, None
+        return told or Situation.of(self._tables.call("controle.situacao"))
 
     def empty_silver(self, tables: Sequence[str]) -> None:
         """Empty these silver tables and the quarantine, and forget what was applied to them; all of it or nothing."""

@@ -29,18 +29,6 @@ returns void language sql set search_path = '' as $$
   on conflict (id) do nothing
 $$;
 
-create or replace function controle.fechar_execucao(
-  p_id text, p_chave integer, p_snapshot text, p_lidas bigint, p_gravadas bigint, p_inalteradas bigint,
-  p_repetidas bigint, p_em_quarentena bigint, p_erro text, p_detalhes jsonb)
-returns void language sql set search_path = '' as $$
-  update controle.execucoes
-     set chave = p_chave, terminada_em = clock_timestamp(), snapshot = coalesce(p_snapshot, snapshot),
-         linhas_lidas = p_lidas, linhas_gravadas = p_gravadas, linhas_inalteradas = p_inalteradas,
-         linhas_repetidas = p_repetidas, linhas_em_quarentena = p_em_quarentena, erro = p_erro,
-         detalhes = coalesce(p_detalhes, '{}'), desfeita_em = case when p_erro is null then null else desfeita_em end
-   where id = p_id
-$$;
-
 -- The lease: one run at a time, across hosts. It expires by itself when its holder dies.
 create table if not exists controle.arrendamento (
   nome text primary key,
@@ -101,6 +89,20 @@ returns jsonb language sql stable set search_path = '' as $$
     'reconstrucao_inacabada', not exists (select from aplicadas where snapshot is not null)
       and exists (select from controle.execucoes where camada = 'silver' and desfeita_em is not null),
     'pendencias', (select count(*) from controle.pendencias))
+$$;
+
+-- Closes an execution, and answers what there is to do now.
+create or replace function controle.fechar_execucao(
+  p_id text, p_chave integer, p_snapshot text, p_lidas bigint, p_gravadas bigint, p_inalteradas bigint,
+  p_repetidas bigint, p_em_quarentena bigint, p_erro text, p_detalhes jsonb)
+returns jsonb language sql set search_path = '' as $$
+  update controle.execucoes
+     set chave = p_chave, terminada_em = clock_timestamp(), snapshot = coalesce(p_snapshot, snapshot),
+         linhas_lidas = p_lidas, linhas_gravadas = p_gravadas, linhas_inalteradas = p_inalteradas,
+         linhas_repetidas = p_repetidas, linhas_em_quarentena = p_em_quarentena, erro = p_erro,
+         detalhes = coalesce(p_detalhes, '{}'), desfeita_em = case when p_erro is null then null else desfeita_em end
+   where id = p_id;
+  select controle.situacao()
 $$;
 
 -- A key that gold is computing right now (reservada) and that changes again becomes pending again.
