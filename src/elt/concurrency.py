@@ -25,10 +25,12 @@ def each(work: Callable[[T], R], items: Iterable[T], at_once: int) -> Iterator[R
     with ThreadPoolExecutor(at_once) as threads:
         begun: deque[Future[R]] = deque()
         while True:
-            under_way = [future for future in begun if not future.done()]
+            under_way = {future for future in begun if not future.done()}
             if not any(future.done() and future.exception() for future in begun):
                 for item in islice(waiting, at_once - len(under_way)):
-                    begun.append(threads.submit(copy_context().run, work, item))
+                    future = threads.submit(copy_context().run, work, item)
+                    begun.append(future)
+                    under_way.add(future)
             if not begun:
                 return
             if begun[0].done():

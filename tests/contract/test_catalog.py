@@ -9,12 +9,17 @@ from elt.catalog import (
     ANALISE_PRODUTOS,
     BROKEN_LINE,
     CLIENTES,
+    PEDIDOS,
+    PRODUTOS,
     REJEITADOS,
     TABLES,
     VALORES_REJEITADOS,
     Analysis,
+    Column,
     Table,
+    children_first,
 )
+from elt.rules import KEY
 
 POSTGRES_TYPES = {"text": pa.string(), "integer": pa.int64(), "bigint": pa.int64(), "date": pa.date32()}
 
@@ -23,6 +28,21 @@ POSTGRES_TYPES = {"text": pa.string(), "integer": pa.int64(), "bigint": pa.int64
 def test_a_table_stands_after_the_tables_it_references(table: Table) -> None:
     before = {other.name for other in TABLES[: TABLES.index(table)]}
     assert {column.references for column in table.foreign_keys} <= before
+
+
+def test_children_come_before_all_their_parents() -> None:
+    assert list(children_first(TABLES)) == [[PEDIDOS], [CLIENTES, PRODUTOS]]
+
+
+def test_tables_that_reference_each_other_in_a_circle_are_refused() -> None:
+    tables = [
+        Table(
+            name, (Column(f"id_{name}", KEY, required=True), Column("id_outro", KEY, required=True, references=other))
+        )
+        for name, other in (("a", "b"), ("b", "a"))
+    ]
+    with pytest.raises(ValueError, match="in a circle: a, b"):
+        list(children_first(tables))
 
 
 @pytest.mark.parametrize("table", TABLES, ids=lambda table: table.name)

@@ -29,7 +29,10 @@ EXPOSED = ("public", "silver", "gold", "controle")
 
 @dataclass(frozen=True)
 class Recorded:
-    """One request as it came and what it got. ``rows``: rows in its JSON body; ``fault``: the rules that struck it."""
+    """One request as it came and what it got.
+
+    ``rows``: rows in its JSON body; ``fault``: the rules that struck it; ``beside``: others under way when it came.
+    """
 
     method: str
     path: str
@@ -40,6 +43,7 @@ class Recorded:
     status: int | None
     answered_rows: int | None
     fault: tuple[str, ...]
+    beside: int
 
 
 @dataclass
@@ -52,6 +56,7 @@ class App:
     keys: Keys = field(default_factory=Keys)
     faults: Faults = field(default_factory=Faults)
     recorded: list[Recorded] = field(default_factory=list)
+    _under_way: int = 0
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def __post_init__(self) -> None:
@@ -69,7 +74,24 @@ class App:
         if path.startswith("/_"):
             await _send(send, self.control(method, path, body))
             return
-        query = scope["query_string"].decode()
+        beside = self._under_way
+        self._under_way += 1
+        try:
+            await self._exchange(method, path, scope["query_string"].decode(), headers, body, beside, receive, send)
+        finally:
+            self._under_way -= 1
+
+    async def _exchange(
+        self,
+        method: str,
+        path: str,
+        query: str,
+        headers: dict[str, str],
+        body: bytes,
+        beside: int,
+        receive: Receive,
+        send: Send,
+    ) -> None:
         rules = self.faults.striking(method, path)
         for rule in rules:
             if rule.kind == "slow":
@@ -80,7 +102,7 @@ class App:
             body = body[: len(body) // 2]
         if "drop_before" not in kinds and not ("truncate_upload" in kinds and method != "PATCH"):
             answer = await asyncio.to_thread(self.respond, method, path, query, headers, body, rules)
-        self._record(method, path, query, headers, body, answer, rules)
+        self._record(method, path, query, headers, body, answer, rules, beside)
         if answer is None or {"drop_after", "truncate_upload"} & kinds:
             await _drop(send, receive)
         elif "truncate_answer" in kinds:
@@ -162,6 +184,7 @@ class App:
         body: bytes,
         answer: Answer | None,
         rules: Sequence[Rule],
+        beside: int,
     ) -> None:
         shown = {name: value for name, value in headers.items() if name not in SECRET_HEADERS}
         rows = postgrest.rows_of(body) if path.startswith("/rest/v1") and body else None
@@ -175,6 +198,7 @@ class App:
             answer.status if answer else None,
             _answered(answer) if answer else None,
             tuple(rule.kind for rule in rules),
+            beside,
         )
         with self._lock:
             self.recorded.append(recorded)

@@ -2,10 +2,11 @@
 
 import threading
 from collections.abc import Iterator
+from contextvars import ContextVar
 
 import pytest
 
-from elt.concurrency import each, interleave
+from elt.concurrency import ahead, each, interleave
 
 
 class Meter:
@@ -58,6 +59,42 @@ def test_nothing_new_begins_after_an_error() -> None:
     with pytest.raises(ValueError, match="two"):
         list(each(work, range(1_000), 2))
     assert len(begun) <= 6
+
+
+def test_a_slow_one_keeps_no_other_from_beginning() -> None:
+    last_has_run = threading.Event()
+
+    def work(number: int) -> int:
+        if number == 0:
+            assert last_has_run.wait(timeout=10)
+        elif number == 9:
+            last_has_run.set()
+        return number
+
+    assert list(each(work, range(10), 2)) == list(range(10))
+
+
+def test_work_ahead_goes_on_beside_what_is_done_inside() -> None:
+    both = threading.Barrier(2, timeout=10)
+    with ahead(both.wait) as arrived:
+        both.wait()
+        assert arrived.result() in (0, 1)
+
+
+def test_the_error_of_work_ahead_is_raised_where_its_result_is_asked_for() -> None:
+    with ahead(lambda: int("two")) as number, pytest.raises(ValueError, match="two"):
+        number.result()
+
+
+def test_other_threads_know_what_is_said_about_the_work() -> None:
+    about: ContextVar[str] = ContextVar("about")
+    about.set("a run")
+
+    def reader() -> Iterator[str]:
+        yield about.get()
+
+    with ahead(about.get) as found:
+        assert [found.result(), *each(lambda _: about.get(), range(2), 2), *interleave([reader()], 2)] == ["a run"] * 4
 
 
 def counted(name: str, length: int) -> Iterator[str]:
