@@ -3,7 +3,7 @@
 By hand: ``python src/elt/silver/main.py``, ``python -m elt.silver`` or ``medallion silver [--full]``.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from functools import partial
 
@@ -29,6 +29,9 @@ from elt.sources.port import NUMBERS
 
 BATCH_ROWS = 50_000
 """Raw rows in memory at a time."""
+
+WORK_ROWS = 5_000
+"""Raw rows cleaned and written together: while some are on their way, others are cleaned."""
 
 _TWICE = "\x00twice"
 """A column of raw rows, beside the source's: whether the key stands twice with different values."""
@@ -130,11 +133,9 @@ def _apply(
     done = {table.name: Future[None]() for table in tables}
 
     def apply(table: Table) -> tuple[Counts, int]:
+        parents = [done[name] for name in {str(column.references) for column in table.foreign_keys} - {table.name}]
         try:
-            application = _Application(lakehouse, reporter, table, manifest, before, held)
-            for parent in {str(column.references) for column in table.foreign_keys} - {table.name}:
-                done[parent].result()
-            found = application.run()
+            found = _Application(lakehouse, reporter, table, manifest, before, held, parents).run()
         except BaseException as error:
             done[table.name].set_exception(error)
             raise
@@ -184,7 +185,9 @@ class _Application:
         manifest: Manifest,
         before: Manifest | None,
         held: Future[_Held],
+        parents: Sequence[Future[None]],
     ) -> None:
+        self.parents = parents
         self.bucket: Bucket = lakehouse.bucket
         self.tables: Tables = lakehouse.tables
         self.reporter = reporter
@@ -233,7 +236,7 @@ class _Application:
 
     def _work(self, task: Task) -> Iterator[pa.Table]:
         """The raw rows to be worked on, as many at a time as one request takes; ``_TWICE`` marks conflicts."""
-        first, size = 0, self.tables.write_rows
+        first, size = 0, min(WORK_ROWS, self.tables.write_rows)
         waiting: list[pa.Table] = []
         for batch in self._batches(self.new):
             decisions = self.decisions[first : first + len(batch)]
@@ -311,6 +314,8 @@ class _Application:
         twice = raw.index[batch[_TWICE].to_numpy()]
         cleaned = clean(self.table, raw, self.numbers, dict.fromkeys(twice, "chave repetida com valores diferentes"))
         rows, rejected = cleaned.rows, [cleaned.rejected]
+        for parent in self.parents:
+            parent.result()  # foreign keys hold only when every parent is written
         keys = self.table.foreign_keys
         parents_of = each(
             lambda column: self._existing(str(column.references), rows[column.name]), keys, self.tables.in_flight

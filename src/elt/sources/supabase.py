@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain
+from operator import itemgetter
 from typing import Any
 
 import orjson
@@ -269,6 +270,7 @@ class SupabaseExtract:
         """
         names = list(looked.columns)
         columns = as_text(names)
+        values_of = itemgetter(*names, names[0])  # one more than wanted: a single one would come without its tuple
         while low != high:
             query = self._up_to(table, columns, looked, high).order(quoted(looked.key))
             if low is not None:
@@ -282,7 +284,8 @@ class SupabaseExtract:
                 continue
             if not found:
                 return
-            page = pa.table([pa.array([row[name] for row in found], pa.string()) for name in names], names)
+            values = [pa.array(column, pa.string()) for column in zip(*map(values_of, found), strict=True)]
+            page = pa.table(values[: len(names)], names)
             keys = page.column(looked.key)
             if pc.count_distinct(keys).as_py() < len(keys):
                 raise _repeats(table, looked.key)
