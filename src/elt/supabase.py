@@ -14,14 +14,23 @@ import json
 import re
 import socket
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from decimal import Decimal
+from email.utils import parsedate_to_datetime
 from typing import Any, TypeVar
 
 import httpx
 import orjson
 from supabase import Client, create_client
 from supabase.lib.client_options import SyncClientOptions
-from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_random_exponential
+from tenacity import (
+    RetryCallState,
+    Retrying,
+    retry_if_exception,
+    stop_after_attempt,
+    wait_combine,
+    wait_random_exponential,
+)
 
 from elt.errors import ConfigurationError, Denied, LakehouseError, Missing, Paused, Rejected, TooLarge, Unreachable
 from elt.sqlstates import error_of
@@ -33,6 +42,9 @@ TRIES = 7
 
 IN_FLIGHT = 4
 """Requests at a time, unless set otherwise: gentle to the smallest hosted project."""
+
+RETRY_AFTER_SECONDS = 60
+"""The longest pause that a server may ask for."""
 
 CONNECT_SECONDS = 10
 ANSWER_SECONDS = 75
@@ -87,14 +99,14 @@ class Project:
         return host_of(self.url)
 
     def ask(self, doing: str, request: Callable[[], T], *, tries: int = TRIES) -> T:
-        """The request's result; what is transient is tried again with growing, random pauses.
+        """The request's result; what is transient is tried again, after the pause the server asks for and a random one.
 
-        Errors say what we were ``doing`` and name the setting to look at.
+        The random ones grow. Errors say what we were ``doing`` and name the setting to look at.
         """
         for attempt in Retrying(
             retry=retry_if_exception(_is_transient),
             stop=stop_after_attempt(tries),
-            wait=wait_random_exponential(multiplier=self._wait_seconds, max=20),
+            wait=wait_combine(_asked_pause, wait_random_exponential(multiplier=self._wait_seconds, max=20)),
             reraise=True,
         ):
             with attempt:
@@ -146,7 +158,9 @@ class Project:
     def _named(self, error: LakehouseError, doing: str) -> LakehouseError:
         """The same error with what we were doing, and the project's settings in what to do next."""
         next_step = error.next_step.format(url=self.url_setting, key=self.key_setting, host=self.host)
-        return type(error)(f"{doing}: {error.what}", kept=error.kept, next_step=next_step)
+        named = type(error)(f"{doing}: {error.what}", kept=error.kept, next_step=next_step)
+        named.retry_after = error.retry_after
+        return named
 
 
 class _Http(httpx.Client):
@@ -160,7 +174,27 @@ class _Http(httpx.Client):
         if not response.is_error:
             return response
         response.read()
-        raise refused(response)
+        refusal = refused(response)
+        refusal.retry_after = retry_after(response.headers.get("retry-after", ""), datetime.now(UTC))
+        raise refusal
+
+
+def retry_after(asked: str, now: datetime) -> float:
+    """The seconds from ``now`` for which a server asks to be left alone, by seconds or a date; 0 if by neither.
+
+    Source: RFC 9110, "Retry-After".
+    """
+    try:
+        seconds = int(asked) if asked.isdecimal() else (parsedate_to_datetime(asked) - now).total_seconds()
+    except (TypeError, ValueError):
+        return 0.0
+    return float(min(max(seconds, 0), RETRY_AFTER_SECONDS))
+
+
+def _asked_pause(state: RetryCallState) -> float:
+    """The pause that the server asked for with the error that ended this try."""
+    error = state.outcome.exception() if state.outcome else None
+    return error.retry_after if isinstance(error, LakehouseError) else 0.0
 
 
 def unanswered(error: httpx.TransportError) -> LakehouseError:
