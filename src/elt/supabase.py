@@ -1,4 +1,4 @@
-"""A Supabase project over HTTP: the official client, its servers' errors as ours, and what is worth another try.
+"""A Supabase project over HTTP: the official client, and its servers' errors as ours.
 
 Shared by the hosted lakehouse and the hosted source; no other module makes a client. Every answer that is not a success
 becomes one of ``elt.errors`` in one place, below the official client, where the status, the body and the headers are
@@ -23,16 +23,9 @@ import httpx
 import orjson
 from supabase import Client, create_client
 from supabase.lib.client_options import SyncClientOptions
-from tenacity import (
-    RetryCallState,
-    Retrying,
-    retry_if_exception,
-    stop_after_attempt,
-    wait_combine,
-    wait_random_exponential,
-)
 
 from elt.errors import ConfigurationError, Denied, LakehouseError, Missing, Paused, Rejected, TooLarge, Unreachable
+from elt.patience import patiently
 from elt.sqlstates import error_of
 
 T = TypeVar("T")
@@ -99,24 +92,18 @@ class Project:
         return host_of(self.url)
 
     def ask(self, doing: str, request: Callable[[], T], *, tries: int = TRIES) -> T:
-        """The request's result; what is transient is tried again, after the pause the server asks for and a random one.
+        """The request's result; what is transient is tried again.
 
-        The random ones grow. Errors say what we were ``doing`` and name the setting to look at.
+        Errors say what we were ``doing`` and name the setting to look at.
         """
-        for attempt in Retrying(
-            retry=retry_if_exception(_is_transient),
-            stop=stop_after_attempt(tries),
-            wait=wait_combine(_asked_pause, wait_random_exponential(multiplier=self._wait_seconds, max=20)),
-            reraise=True,
-        ):
-            with attempt:
-                try:
-                    return request()
-                except LakehouseError as error:
-                    named = self._named(error, doing)
-                    named.repeated = attempt.retry_state.attempt_number > 1
-                    raise named from error.__cause__
-        raise AssertionError("unreachable")  # pragma: no cover - reraise=True leaves the loop by return or raise
+
+        def named() -> T:
+            try:
+                return request()
+            except LakehouseError as error:
+                raise self._named(error, doing) from error.__cause__
+
+        return patiently(named, tries=tries, wait_seconds=self._wait_seconds)
 
     def call(self, function: str, arguments: dict[str, object], *, tries: int = TRIES) -> Any:  # noqa: ANN401 - JSON
         """The result of an SQL function (``schema.name``), called in one transaction.
@@ -191,12 +178,6 @@ def retry_after(asked: str, now: datetime) -> float:
     return float(min(max(seconds, 0), RETRY_AFTER_SECONDS))
 
 
-def _asked_pause(state: RetryCallState) -> float:
-    """The pause that the server asked for with the error that ended this try."""
-    error = state.outcome.exception() if state.outcome else None
-    return error.retry_after if isinstance(error, LakehouseError) else 0.0
-
-
 def unanswered(error: httpx.TransportError) -> LakehouseError:
     """The error for a request without an answer."""
     words = str(error) or type(error).__name__
@@ -211,10 +192,6 @@ def unanswered(error: httpx.TransportError) -> LakehouseError:
         f"no answer from the server: {words}",
         next_step="check {url} ({host}) and the network, then run the same command again: it goes on from there",
     )
-
-
-def _is_transient(error: BaseException) -> bool:
-    return isinstance(error, Unreachable) and not isinstance(error, Paused)
 
 
 def _is_resolution(error: BaseException | None) -> bool:
