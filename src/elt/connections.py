@@ -1,23 +1,28 @@
-"""From settings to things that are open: the lakehouse and the source."""
+"""From settings to things that are open: the lakehouse and the source.
+
+The client of a Supabase project is slow to import, so its adapters are imported only where the settings name a project.
+"""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
-from elt import hosted
 from elt.errors import ConfigurationError
 from elt.lakehouse import migrations
 from elt.lakehouse.embedded import open_embedded
 from elt.lakehouse.folder import FolderBucket
-from elt.lakehouse.ports import Bucket, Lakehouse, Tables
+from elt.lakehouse.ports import Lakehouse, Tables
 from elt.lakehouse.postgres import PostgresTables
-from elt.lakehouse.supabase import SupabaseBucket, SupabaseTables
 from elt.settings import Settings
 from elt.sources.files import FilesSource
 from elt.sources.port import Source
 from elt.sources.postgres import PostgresSource
 from elt.sources.sample import SampleShop
-from elt.sources.supabase import SupabaseSource
-from elt.supabase import Project
+
+if TYPE_CHECKING:
+    from elt.supabase import Project
+
+_DIRECT = "PostgreSQL (LAKEHOUSE_DB_URL)"
 
 
 @contextmanager
@@ -34,30 +39,41 @@ def _open(settings: Settings) -> Lakehouse:
     project = lakehouse_project(settings)
     if project is not None:
         try:
-            hosted.require(project, settings.bucket_name)
+            return _hosted(project, settings)
         except BaseException:
             project.close()
             raise
+    if settings.lakehouse_db_url is None:
+        return open_embedded(settings.data_dir)
+    return Lakehouse(
+        tables=_direct_tables(settings.lakehouse_db_url.get_secret_value()),
+        bucket=FolderBucket(settings.data_dir / "bucket"),
+        description=f"{_DIRECT}, bucket under {settings.data_dir}",
+    )
+
+
+def _hosted(project: "Project", settings: Settings) -> Lakehouse:
+    """The project's bucket, with its tables or those of ``LAKEHOUSE_DB_URL``."""
+    from elt import hosted
+    from elt.lakehouse.supabase import SupabaseBucket, SupabaseTables
+
+    hosted.require(project, settings.bucket_name)
     if settings.lakehouse_db_url is not None:
         tables: Tables = _direct_tables(settings.lakehouse_db_url.get_secret_value())
-        tables_at = "PostgreSQL (LAKEHOUSE_DB_URL)"
-    elif project is not None:
+        tables_at = _DIRECT
+    else:
         tables = SupabaseTables(project, write_rows=settings.write_rows)
         tables_at = f"Supabase (LAKEHOUSE_URL, {project.host})"
-    else:
-        return open_embedded(settings.data_dir)
-    if project is not None:
-        bucket: Bucket = SupabaseBucket(project, settings.bucket_name)
-        bucket_at = f"bucket {settings.bucket_name} of {project.host}"
-    else:
-        bucket, bucket_at = FolderBucket(settings.data_dir / "bucket"), f"bucket under {settings.data_dir}"
-    return Lakehouse(tables=tables, bucket=bucket, description=f"{tables_at}, {bucket_at}")
+    bucket = SupabaseBucket(project, settings.bucket_name)
+    return Lakehouse(tables, bucket, f"{tables_at}, bucket {settings.bucket_name} of {project.host}")
 
 
-def lakehouse_project(settings: Settings) -> Project | None:
+def lakehouse_project(settings: Settings) -> "Project | None":
     """The lakehouse's project, if the settings name one; nothing is asked of it yet."""
     if settings.lakehouse_url is None or settings.lakehouse_key is None:
         return None
+    from elt.supabase import Project
+
     return Project(settings.lakehouse_url, settings.lakehouse_key.get_secret_value(), in_flight=settings.max_in_flight)
 
 
@@ -74,6 +90,8 @@ def _direct_tables(url: str) -> PostgresTables:
 def source_of(settings: Settings) -> Source:
     """The source the settings name; the sample shop if they name none."""
     if settings.supabase_url is not None and settings.supabase_key is not None:
+        from elt.sources.supabase import SupabaseSource
+
         key = settings.supabase_key.get_secret_value()
         return SupabaseSource(settings.supabase_url, key, in_flight=settings.max_in_flight)
     if settings.source_files is not None:

@@ -72,9 +72,11 @@ class LakehouseError(MedallionError):
     """A server or a disk answered with an error; the message holds its words.
 
     ``repeated``: the request had been tried before without an answer, so that its first try may have landed.
+    ``retry_after``: the seconds that the server asked to wait before another try.
     """
 
     repeated = False
+    retry_after = 0.0
 
 
 class Unreachable(LakehouseError):

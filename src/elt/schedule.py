@@ -244,7 +244,7 @@ class Scheduler:
             self._alerts.send(Alert("run_succeeded", title, keys, f"next run: {next_fire}", outcome.run))
         if self._alerts.quarantine_above is not None and outcome.quarantined > self._alerts.quarantine_above:
             text = f"{outcome.quarantined:,} rows went to quarantine, more than {self._alerts.quarantine_above:,}"
-            step = "look at them: medallion show rejeitados"
+            step = "look at them: medallion quarantine list"
             self._alerts.send(Alert("quarantine", "Many rows in quarantine", text, step, outcome.run))
 
     def _alert(self, event: str, title: str, outcome: Outcome) -> None:

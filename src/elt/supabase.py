@@ -1,4 +1,4 @@
-"""A Supabase project over HTTP: the official client, its servers' errors as ours, and what is worth another try.
+"""A Supabase project over HTTP: the official client, and its servers' errors as ours.
 
 Shared by the hosted lakehouse and the hosted source; no other module makes a client. Every answer that is not a success
 becomes one of ``elt.errors`` in one place, below the official client, where the status, the body and the headers are
@@ -15,7 +15,9 @@ import re
 import socket
 import ssl
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from decimal import Decimal
+from email.utils import parsedate_to_datetime
 from functools import cache
 from typing import Any, TypeVar
 
@@ -23,9 +25,9 @@ import httpx
 import orjson
 from supabase import Client, create_client
 from supabase.lib.client_options import SyncClientOptions
-from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_random_exponential
 
 from elt.errors import ConfigurationError, Denied, LakehouseError, Missing, Paused, Rejected, TooLarge, Unreachable
+from elt.patience import patiently
 from elt.sqlstates import error_of
 
 T = TypeVar("T")
@@ -35,6 +37,9 @@ TRIES = 7
 
 IN_FLIGHT = 4
 """Requests at a time, unless set otherwise: gentle to the smallest hosted project."""
+
+RETRY_AFTER_SECONDS = 60
+"""The longest pause that a server may ask for."""
 
 CONNECT_SECONDS = 10
 ANSWER_SECONDS = 75
@@ -90,24 +95,18 @@ class Project:
         return host_of(self.url)
 
     def ask(self, doing: str, request: Callable[[], T], *, tries: int = TRIES) -> T:
-        """The request's result; what is transient is tried again with growing, random pauses.
+        """The request's result; what is transient is tried again.
 
         Errors say what we were ``doing`` and name the setting to look at.
         """
-        for attempt in Retrying(
-            retry=retry_if_exception(_is_transient),
-            stop=stop_after_attempt(tries),
-            wait=wait_random_exponential(multiplier=self._wait_seconds, max=20),
-            reraise=True,
-        ):
-            with attempt:
-                try:
-                    return request()
-                except LakehouseError as error:
-                    named = self._named(error, doing)
-                    named.repeated = attempt.retry_state.attempt_number > 1
-                    raise named from error.__cause__
-        raise AssertionError("unreachable")  # pragma: no cover - reraise=True leaves the loop by return or raise
+
+        def named() -> T:
+            try:
+                return request()
+            except LakehouseError as error:
+                raise self._named(error, doing) from error.__cause__
+
+        return patiently(named, tries=tries, wait_seconds=self._wait_seconds)
 
     def call(self, function: str, arguments: dict[str, object], *, tries: int = TRIES) -> Any:  # noqa: ANN401 - JSON
         """The result of an SQL function (``schema.name``), called in one transaction.
@@ -149,7 +148,9 @@ class Project:
     def _named(self, error: LakehouseError, doing: str) -> LakehouseError:
         """The same error with what we were doing, and the project's settings in what to do next."""
         next_step = error.next_step.format(url=self.url_setting, key=self.key_setting, host=self.host)
-        return type(error)(f"{doing}: {error.what}", kept=error.kept, next_step=next_step)
+        named = type(error)(f"{doing}: {error.what}", kept=error.kept, next_step=next_step)
+        named.retry_after = error.retry_after
+        return named
 
 
 class _Http(httpx.Client):
@@ -163,7 +164,21 @@ class _Http(httpx.Client):
         if not response.is_error:
             return response
         response.read()
-        raise refused(response)
+        refusal = refused(response)
+        refusal.retry_after = retry_after(response.headers.get("retry-after", ""), datetime.now(UTC))
+        raise refusal
+
+
+def retry_after(asked: str, now: datetime) -> float:
+    """The seconds from ``now`` for which a server asks to be left alone, by seconds or a date; 0 if by neither.
+
+    Source: RFC 9110, "Retry-After".
+    """
+    try:
+        seconds = int(asked) if asked.isdecimal() else (parsedate_to_datetime(asked) - now).total_seconds()
+    except (TypeError, ValueError):
+        return 0.0
+    return float(min(max(seconds, 0), RETRY_AFTER_SECONDS))
 
 
 @cache
@@ -186,10 +201,6 @@ def unanswered(error: httpx.TransportError) -> LakehouseError:
         f"no answer from the server: {words}",
         next_step="check {url} ({host}) and the network, then run the same command again: it goes on from there",
     )
-
-
-def _is_transient(error: BaseException) -> bool:
-    return isinstance(error, Unreachable) and not isinstance(error, Paused)
 
 
 def _is_resolution(error: BaseException | None) -> bool:

@@ -95,6 +95,14 @@ def test_a_run_ends_with_a_table_of_keys_and_counts_and_says_where_to_look(machi
         assert words in first.stdout
 
 
+def test_a_run_on_the_embedded_lakehouse_does_not_load_the_client_of_a_supabase_project(machine: Machine) -> None:
+    loaded = "print([name for name in ('supabase', 'postgrest', 'storage3', 'httpx') if name in sys.modules])"
+    program = f"import sys; from elt.cli import main; main(['run', '--json']); {loaded}"
+    run = machine.run(sys.executable, "-c", program)
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.splitlines()[-1] == "[]"
+
+
 def test_without_a_terminal_there_are_plain_lines_with_the_time_and_no_bars(machine: Machine) -> None:
     first = machine.first
     assert "\x1b" not in first.stdout + first.stderr

@@ -1,16 +1,13 @@
 """Removing old snapshots: never what silver needs, never a part that a kept snapshot points at."""
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
-from elt.cli import medallion
 from elt.lakehouse import snapshots
 from elt.lakehouse.ports import Bucket, Lakehouse
 from elt.progress import SilentReporter
@@ -120,25 +117,14 @@ def test_what_is_prunable_is_old_and_applied(known: list[str], keep: int, applie
 
 
 @pytest.fixture
-def command(
-    new_database: Callable[[], str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Callable[..., dict[str, Any]]:
-    """Runs ``medallion ... --json`` over a lakehouse that has looked three times at a shop."""
-    monkeypatch.setenv("LAKEHOUSE_DB_URL", new_database())
-    monkeypatch.setenv("SOURCE_FILES", str(tmp_path / "shop"))
-
-    def invoke(*arguments: str) -> dict[str, Any]:
-        answer = CliRunner().invoke(medallion, [*arguments, "--json"], catch_exceptions=False)
-        assert answer.exit_code == 0, answer.output
-        found: dict[str, Any] = json.loads(answer.stdout)
-        return found
-
+def three_looks(command: Callable[..., dict[str, Any]], tmp_path: Path) -> None:
+    """Three runs, the shop changed before each."""
     for quantity in ("1", "2", "3"):
         write_shop(tmp_path / "shop", pedidos=[{"quantidade": quantity}])
-        invoke("run")
-    return invoke
+        command("run")
 
 
+@pytest.mark.usefixtures("three_looks")
 def test_a_dry_run_says_exactly_what_a_prune_then_does(command: Callable[..., dict[str, Any]]) -> None:
     before = command("snapshots")
 
@@ -154,6 +140,7 @@ def test_a_dry_run_says_exactly_what_a_prune_then_does(command: Callable[..., di
     assert [one["snapshot"] for one in command("snapshots")["snapshots"]] == done["kept"]
 
 
+@pytest.mark.usefixtures("three_looks")
 def test_trace_of_a_row_whose_snapshot_was_pruned_still_names_the_run(command: Callable[..., dict[str, Any]]) -> None:
     before = command("trace", "clientes", "1")
     command("prune", "--keep", "1")

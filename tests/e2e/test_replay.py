@@ -1,6 +1,5 @@
 """Rebuilding silver and gold from one bronze snapshot, and what a run does afterwards."""
 
-import json
 import os
 import signal
 import subprocess
@@ -13,9 +12,7 @@ from typing import Any
 
 import psycopg
 import pytest
-from click.testing import CliRunner
 
-from elt.cli import medallion
 from elt.errors import Missing, SnapshotError
 from elt.lakehouse import snapshots
 from elt.lakehouse.folder import FolderBucket
@@ -215,23 +212,6 @@ def test_a_killed_replay_is_put_right_by(
         else:
             runner.run(third(tmp_path / "shop"))
             assert contents(lakehouse) == before
-
-
-@pytest.fixture
-def command(
-    new_database: Callable[[], str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Callable[..., dict[str, Any]]:
-    """Runs ``medallion ... --json`` over a lakehouse of its own and the shop in ``shop``."""
-    monkeypatch.setenv("LAKEHOUSE_DB_URL", new_database())
-    monkeypatch.setenv("SOURCE_FILES", str(tmp_path / "shop"))
-
-    def invoke(*arguments: str) -> dict[str, Any]:
-        answer = CliRunner().invoke(medallion, [*arguments, "--json"], catch_exceptions=False)
-        assert answer.exit_code == 0, answer.output
-        found: dict[str, Any] = json.loads(answer.stdout)
-        return found
-
-    return invoke
 
 
 def test_a_dry_run_says_what_a_replay_would_do_and_changes_nothing(

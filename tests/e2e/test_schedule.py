@@ -119,6 +119,7 @@ def test_many_rows_in_quarantine_are_alerted(listener: Listener, tmp_path: Path)
     write_shop(tmp_path / "shop", pedidos=[{}, {"id_pedido": "101", "quantidade": "-1"}])
     assert Desk(listener).tick() == [None, "run_succeeded", "quarantine"]
     assert "1 rows went to quarantine" in str(listener.documents[-1]["text"])
+    assert listener.documents[-1]["next"] == "look at them: medallion quarantine list"
 
 
 @pytest.mark.usefixtures("env")

@@ -1,7 +1,9 @@
 """Every way in which a hosted project can fail has one of our errors, with the server's words and without a key."""
 
 import json
+import time
 import traceback
+from datetime import UTC, datetime
 
 import httpx
 import psycopg
@@ -21,7 +23,7 @@ from elt.errors import (
 )
 from elt.postgres import translate
 from elt.sqlstates import error_of
-from elt.supabase import Project, refused, role_of, unanswered
+from elt.supabase import RETRY_AFTER_SECONDS, Project, refused, retry_after, role_of, unanswered
 
 KEY = "sb_secret_do-not-show-me"
 
@@ -165,3 +167,37 @@ def test_a_key_says_its_role() -> None:
     assert role_of("sb_publishable_x") == "anon"
     assert role_of("something else") == ""
     assert role_of("a.b.c") == ""
+
+
+@pytest.mark.parametrize(
+    ("asked", "seconds"),
+    [
+        ("7", 7),
+        ("0", 0),
+        ("Fri, 02 Jan 2026 12:00:30 GMT", 30),
+        ("Fri, 02 Jan 2026 11:59:00 GMT", 0),
+        ("3600", RETRY_AFTER_SECONDS),
+        ("Sat, 03 Jan 2026 12:00:00 GMT", RETRY_AFTER_SECONDS),
+        ("", 0),
+        ("-1", 0),
+        ("soon", 0),
+        ("Fri, 02 Jan 2026 12:00:30 -0000", 0),  # a date without a zone, which no server should send
+    ],
+)
+def test_a_server_asks_for_a_pause_by_seconds_or_by_a_date(asked: str, seconds: float) -> None:
+    assert retry_after(asked, datetime(2026, 1, 2, 12, tzinfo=UTC)) == seconds
+
+
+@pytest.mark.parametrize("status", [429, 503])
+def test_the_next_try_comes_after_the_pause_that_the_server_asked_for(
+    status: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pauses: list[float] = []
+    monkeypatch.setattr(time, "sleep", pauses.append)
+    answers = iter([answer(status, "", {"Retry-After": "7"}), answer(status, ""), answer(200, "done")])
+    with Project("https://abc.supabase.co", KEY, wait_seconds=0.5) as project:
+        project.http._transport = httpx.MockTransport(lambda _: next(answers))
+        assert project.ask("asking", lambda: project.http.get(project.url)).text == "done"
+    asked, not_asked = pauses
+    assert 7 <= asked <= 7.5
+    assert not_asked <= 1

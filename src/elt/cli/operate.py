@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 import click
 
-from elt import checks, health, schedule
+from elt import checks, health
 from elt.cli.context import json_option, print_json, reporter
 from elt.errors import Stopped
 from elt.settings import ENDS, load_settings
@@ -17,6 +17,8 @@ def schedule_command() -> None:
 
     SIGTERM ends the batch at work, records it, and leaves within ten seconds.
     """
+    from elt import schedule  # APScheduler and httpx, which no other command needs
+
     interrupted = schedule.serve(load_settings(), reporter())
     sys.exit(Stopped.exit_code if interrupted else 0)
 

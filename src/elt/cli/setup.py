@@ -3,17 +3,19 @@
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import asdict
+from typing import TYPE_CHECKING
 
 import click
 
-from elt import hosted
 from elt.cli.context import json_option, print_json
 from elt.connections import lakehouse_project
 from elt.errors import ConfigurationError, LakehouseError
-from elt.hosted import Check
 from elt.lakehouse import migrations
 from elt.lakehouse.embedded import start_postgres
 from elt.settings import Settings, load_settings
+
+if TYPE_CHECKING:
+    from elt.hosted import Check
 
 
 @click.command()
@@ -54,6 +56,8 @@ def _database(settings: Settings) -> tuple[str, str] | None:
 
 def _set_up(settings: Settings) -> list[str]:
     """Do what can be done from here; answers what was done. What could not is found by the checks."""
+    from elt import hosted  # with a Supabase project's client, which no other command should wait for
+
     done = []
     if database := _database(settings):
         url, setting = database
@@ -65,13 +69,15 @@ def _set_up(settings: Settings) -> list[str]:
     return done
 
 
-def _checks(settings: Settings) -> Iterator[Check]:
+def _checks(settings: Settings) -> Iterator["Check"]:
     """Everything this lakehouse needs."""
+    from elt import hosted
+
     if database := _database(settings):
         url, setting = database
         for file in migrations.pending(url, setting=setting):
-            yield Check(file.stem, f"{setting} lacks the migration {file.stem}", "run: medallion init")
-        yield Check(f"{setting} answers")
+            yield hosted.Check(file.stem, f"{setting} lacks the migration {file.stem}", "run: medallion init")
+        yield hosted.Check(f"{setting} answers")
     if project := lakehouse_project(settings):
         with project:
             yield from hosted.checks(project, settings.bucket_name)

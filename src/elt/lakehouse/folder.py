@@ -2,6 +2,7 @@
 
 import errno
 import os
+import sys
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -9,9 +10,15 @@ from pathlib import Path
 
 from elt.errors import Denied, Full, LakehouseError, Missing, Rejected
 
+_PARTIAL = ".*." + "[0-9a-f]" * 32
+"""What a file is called that is not whole yet: no listing shows it."""
+
 
 class FolderBucket:
-    """Objects as files under one folder. A file appears under its name only once it is whole and on the disk."""
+    """Objects as files under one folder. A file appears under its name only once it is whole and on the disk.
+
+    Puts hold the folder together. So who holds it alone knows that every file that is not whole is of a killed put.
+    """
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -19,7 +26,8 @@ class FolderBucket:
     def put(self, path: str, content: Path | bytes) -> None:  # noqa: D102 - see the port
         target = self.root / path
         partial = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
-        with _translated(path):
+        self.root.mkdir(parents=True, exist_ok=True)
+        with _translated(path), _held(self.root):
             target.parent.mkdir(parents=True, exist_ok=True)
             try:
                 with partial.open("wb") as file:
@@ -52,17 +60,49 @@ class FolderBucket:
                 found[path] = (self.root / path).stat().st_size
         return found
 
-    def delete(self, paths: Sequence[str]) -> None:  # noqa: D102
+    def delete(self, paths: Sequence[str]) -> None:
+        """Delete the objects, and what killed puts left if no put is at work; what is gone already is no error."""
         for path in paths:
             with _translated(path):
-                (self.root / path).unlink(missing_ok=True)
-            folder = (self.root / path).parent
-            while folder != self.root and folder.is_dir() and not any(folder.iterdir()):
-                folder.rmdir()
-                folder = folder.parent
+                self._remove(self.root / path)
+        if self.root.exists():
+            with _held(self.root, alone=True) as alone:
+                for file in list(self.root.rglob(_PARTIAL)) if alone else ():
+                    self._remove(file)
+
+    def _remove(self, file: Path) -> None:
+        """Remove a file, and the folders that are empty without it."""
+        file.unlink(missing_ok=True)
+        folder = file.parent
+        while folder != self.root and folder.is_dir() and not any(folder.iterdir()):
+            folder.rmdir()
+            folder = folder.parent
 
     def close(self) -> None:
         """Nothing is open."""
+
+
+@contextmanager
+def _held(folder: Path, *, alone: bool = False) -> Iterator[bool]:
+    """Hold the folder, together with others or ``alone``; answers whether it could be held.
+
+    It cannot be held alone while anybody else holds it, nor at all where the system or the file system has no locks.
+    """
+    if sys.platform == "win32":
+        yield False
+        return
+    import fcntl
+
+    descriptor = os.open(folder, os.O_RDONLY)  # closing it lets go of the folder, and so does the end of the process
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB if alone else fcntl.LOCK_SH)
+        held = True
+    except OSError:
+        held = False
+    try:
+        yield held
+    finally:
+        os.close(descriptor)
 
 
 @contextmanager

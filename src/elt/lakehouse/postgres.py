@@ -12,12 +12,12 @@ import pandas as pd
 import psycopg
 import pyarrow as pa
 from psycopg import sql
-from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
 from elt.catalog import WRITE_ROWS
 from elt.errors import Unreachable
 from elt.frames import to_frame
 from elt.lakehouse.ports import Within, Written
+from elt.patience import patiently
 from elt.postgres import connect, copy_in, copy_out, translated_errors
 
 T = TypeVar("T")
@@ -142,21 +142,17 @@ class PostgresTables:
 
     def _try(self, doing: str, operation: Callable[[psycopg.Connection], T]) -> T:
         """The operation's result; a server that does not answer is asked again, with growing pauses."""
-        for attempt in Retrying(
-            retry=retry_if_exception_type(Unreachable),
-            stop=stop_after_attempt(TRIES),
-            wait=wait_random_exponential(multiplier=self._wait_seconds, max=10),
-            reraise=True,
-        ):
-            with attempt:
-                connection = self._connected()
-                try:
-                    with translated_errors(doing):
-                        return operation(connection)
-                except Unreachable:
-                    self._close(threading.get_ident())
-                    raise
-        raise AssertionError("unreachable")  # pragma: no cover - reraise=True leaves the loop by return or raise
+
+        def once() -> T:
+            connection = self._connected()
+            try:
+                with translated_errors(doing):
+                    return operation(connection)
+            except Unreachable:
+                self._close(threading.get_ident())
+                raise
+
+        return patiently(once, tries=TRIES, wait_seconds=self._wait_seconds)
 
     def _connected(self) -> psycopg.Connection:
         thread = threading.get_ident()
