@@ -2,7 +2,8 @@
 
 ``copy`` only copies. ``medallion`` does the pipeline's work as plainly: every table raw into a Parquet object, cleaned
 into tables, summed up into the two analyses. Both read in pages by offset, as many rows as the server's max rows gives,
-and wait for each answer before they ask for the next. Neither counts, quarantines, keeps a ledger or notices what is new.
+and wait for each answer before they ask for the next. Neither counts, quarantines, keeps a ledger or notices what is
+new.
 """
 
 import io

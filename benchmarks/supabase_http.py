@@ -3,8 +3,8 @@
 ``python -m benchmarks.supabase_http [--orders N] [--latency MS] [--repeats N] [--in-flight N]`` prints a Markdown table
 of the medians. Both visit a shop twice: before the second visit, one row in fifty changes and some are new. The script
 (``benchmarks.script``) takes the same shop to the same end: raw Parquet, clean tables, two analyses, one request after
-the other. The last line compares the pipeline's whole work with a script that only reads and upserts. ``--latency`` adds
-a pause to each answer, as the way to a hosted project does; the stand-in alone answers within milliseconds.
+the other. The last line compares the pipeline's whole work with a script that only reads and upserts. ``--latency``
+adds a pause to each answer, as the way to a hosted project does; the stand-in alone answers within milliseconds.
 """
 
 import argparse
