@@ -127,8 +127,8 @@ def _apply(
 ) -> tuple[LayerResult, int]:
     """Apply one snapshot; answers the result and how many keys are gone from the source.
 
-    Tables are made ready and applied as many at a time as the lakehouse takes requests, but none before its parents are
-    done, so that foreign keys hold.
+    Tables are worked on as many at a time as the lakehouse takes requests, but no row is written before the tables it
+    references are done, so that foreign keys hold.
     """
     done = {table.name: Future[None]() for table in tables}
 
@@ -169,9 +169,8 @@ def _held(tables: Tables) -> _Held:
 
 
 def _key(counts: Counts, ledger: Ledger) -> StatusKey:
-    return (
-        StatusKey.SILVER_WRITTEN if counts.written or ledger.situation().gold_pending else StatusKey.SILVER_NOTHING_NEW
-    )
+    goes_on = counts.written or ledger.situation().gold_pending
+    return StatusKey.SILVER_WRITTEN if goes_on else StatusKey.SILVER_NOTHING_NEW
 
 
 class _Application:
@@ -235,8 +234,8 @@ class _Application:
         return counts, self.gone
 
     def _work(self, task: Task) -> Iterator[pa.Table]:
-        """The raw rows to be worked on, as many at a time as one request takes; ``_TWICE`` marks conflicts."""
-        first, size = 0, min(WORK_ROWS, self.tables.write_rows)
+        """The raw rows to be worked on, ``WORK_ROWS`` at a time; ``_TWICE`` marks conflicts."""
+        first, size = 0, WORK_ROWS
         waiting: list[pa.Table] = []
         for batch in self._batches(self.new):
             decisions = self.decisions[first : first + len(batch)]
@@ -254,7 +253,7 @@ class _Application:
             yield self._together(waiting)
 
     def _together(self, pieces: list[pa.Table]) -> pa.Table:
-        """One table of them. Rows of one parent stand together, so that few requests of a time concern the same one."""
+        """One table of them, in which the rows of one parent stand together: two requests then seldom lock the same."""
         rows = pa.concat_tables(pieces)
         keys = [(column.name, "ascending") for column in self.table.foreign_keys[:1]]
         return (rows.sort_by(keys) if keys else rows).combine_chunks()
