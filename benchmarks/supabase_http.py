@@ -156,7 +156,7 @@ def main() -> None:
         prog="python -m benchmarks.supabase_http", description="The pipeline over HTTP against a plain script."
     )
     parser.add_argument("--orders", type=int, default=50_000, help="orders in the shop (default: 50,000)")
-    parser.add_argument("--latency", type=float, default=0.0, help="milliseconds added to each answer (default: 0)")
+    parser.add_argument("--latency", type=float, default=50.0, help="milliseconds added to each answer (default: 50)")
     parser.add_argument("--repeats", type=int, default=1, help="the figures are the medians of so many (default: 1)")
     parser.add_argument("--in-flight", type=int, default=IN_FLIGHT, help="MAX_IN_FLIGHT of the pipeline")
     parser.add_argument("--port", type=int, default=54399)
