@@ -58,7 +58,7 @@ class KillingBucket(FolderBucket):
 
 def _run(url: str, bucket: Path, shop: Path, kill_before: int) -> None:
     """The child: one full run."""
-    silver.BATCH_ROWS = gold.KEYS_AT_A_TIME = gold.READ_ROWS = ROWS_AT_A_TIME
+    silver.BATCH_ROWS = silver.WORK_ROWS = gold.KEYS_AT_A_TIME = gold.READ_ROWS = ROWS_AT_A_TIME
     writes = 0
 
     def before_write() -> None:

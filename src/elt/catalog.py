@@ -76,6 +76,11 @@ class Table:
         """The columns that hold another table's key."""
         return tuple(column for column in self.columns if column.references)
 
+    @property
+    def parents(self) -> frozenset[str]:
+        """The names of the other tables whose keys it holds."""
+        return frozenset(str(key.references) for key in self.foreign_keys) - {self.name}
+
     def source_name(self, column: str, found: Sequence[str]) -> str | None:
         """What the source calls ``column`` among the names ``found``: a key may be called ``id``. None: nothing."""
         if column in found:
@@ -136,7 +141,7 @@ def children_first(tables: Iterable[Table]) -> Iterator[list[Table]]:
     """The tables in groups: none is referenced by another table of its own group or of a later one."""
     left = list(tables)
     while left:
-        parents = {key.references for table in left for key in table.foreign_keys if key.references != table.name}
+        parents = frozenset[str]().union(*(table.parents for table in left))
         group = [table for table in left if table.name not in parents]
         if not group:
             raise ValueError(f"these tables reference each other in a circle: {', '.join(t.name for t in left)}")

@@ -39,6 +39,12 @@ def each(work: Callable[[T], R], items: Iterable[T], at_once: int) -> Iterator[R
                 wait(under_way, return_when=FIRST_COMPLETED)
 
 
+def do_each(work: Callable[[T], object], items: Iterable[T], at_once: int) -> None:
+    """The same for work without results, to its end."""
+    for _ in each(work, items, at_once):
+        pass
+
+
 @contextmanager
 def ahead(work: Callable[[], R]) -> Iterator["Future[R]"]:
     """The result of ``work``, which goes on beside what is done inside, and ends before it does."""

@@ -2,7 +2,8 @@
 
 import asyncio
 import threading
-from collections.abc import Awaitable, Callable, MutableMapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, MutableMapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -74,42 +75,35 @@ class App:
         if path.startswith("/_"):
             await _send(send, self.control(method, path, body))
             return
-        beside = self._under_way
+        query = scope["query_string"].decode()
+        with self._counted() as beside:
+            rules = self.faults.striking(method, path)
+            for rule in rules:
+                if rule.kind == "slow":
+                    await asyncio.sleep(rule.seconds)
+            kinds = {rule.kind for rule in rules}
+            answer: Answer | None = None
+            if "truncate_upload" in kinds:
+                body = body[: len(body) // 2]
+            if "drop_before" not in kinds and not ("truncate_upload" in kinds and method != "PATCH"):
+                answer = await asyncio.to_thread(self.respond, method, path, query, headers, body, rules)
+            self._record(method, path, query, headers, body, answer, rules, beside)
+            if answer is None or {"drop_after", "truncate_upload"} & kinds:
+                await _drop(send, receive)
+            elif "truncate_answer" in kinds:
+                await _send(send, answer, of=len(answer.body) // 2)
+                await _drop(send, receive, flush=True)
+            else:
+                await _send(send, answer)
+
+    @contextmanager
+    def _counted(self) -> Iterator[int]:
+        """One request more under way; gives how many there were before."""
         self._under_way += 1
         try:
-            await self._exchange(method, path, scope["query_string"].decode(), headers, body, beside, receive, send)
+            yield self._under_way - 1
         finally:
             self._under_way -= 1
-
-    async def _exchange(
-        self,
-        method: str,
-        path: str,
-        query: str,
-        headers: dict[str, str],
-        body: bytes,
-        beside: int,
-        receive: Receive,
-        send: Send,
-    ) -> None:
-        rules = self.faults.striking(method, path)
-        for rule in rules:
-            if rule.kind == "slow":
-                await asyncio.sleep(rule.seconds)
-        kinds = {rule.kind for rule in rules}
-        answer: Answer | None = None
-        if "truncate_upload" in kinds:
-            body = body[: len(body) // 2]
-        if "drop_before" not in kinds and not ("truncate_upload" in kinds and method != "PATCH"):
-            answer = await asyncio.to_thread(self.respond, method, path, query, headers, body, rules)
-        self._record(method, path, query, headers, body, answer, rules, beside)
-        if answer is None or {"drop_after", "truncate_upload"} & kinds:
-            await _drop(send, receive)
-        elif "truncate_answer" in kinds:
-            await _send(send, answer, of=len(answer.body) // 2)
-            await _drop(send, receive, flush=True)
-        else:
-            await _send(send, answer)
 
     def respond(
         self, method: str, path: str, query: str, headers: dict[str, str], body: bytes, rules: Sequence[Rule]

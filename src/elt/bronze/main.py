@@ -14,7 +14,7 @@ from pathlib import Path
 
 from elt.bronze.extract import Extracted, check_columns, extract_table
 from elt.catalog import EXTRACT_ROWS, TABLES, Table, rules_version
-from elt.concurrency import ahead, each
+from elt.concurrency import ahead, do_each, each
 from elt.errors import Full
 from elt.keys import StatusKey
 from elt.lakehouse import snapshots
@@ -140,8 +140,7 @@ def _store(
         tables[name] = TableSnapshot(
             rows=found.rows, columns=found.columns, fingerprint=found.fingerprint, parts=tuple(parts)
         )
-    for _ in each(lambda path: bucket.put(path, files[path]), files, lakehouse.tables.in_flight):
-        pass
+    do_each(lambda path: bucket.put(path, files[path]), files, lakehouse.tables.in_flight)
     manifest = Manifest(
         format=snapshots.FORMAT, snapshot=snapshot, run=run, created_at=now, source=source, tables=tables
     )

@@ -88,8 +88,8 @@ def _recompute(transform: Transform, tables: Tables, task: Task) -> Counts:
 def _reserved(analysis: Analysis, tables: Tables) -> Iterator[list[str]]:
     """The pending keys of an analysis, marked as being computed, in order, ``KEYS_AT_A_TIME``."""
     last = ""
-    arguments: dict[str, object] = {"p_analise": analysis.name, "p_linhas": KEYS_AT_A_TIME}
-    while keys := cast("list[str]", tables.call("controle.reservar", **arguments, p_depois=last)):
+    while reserved := tables.call("controle.reservar", p_analise=analysis.name, p_depois=last, p_linhas=KEYS_AT_A_TIME):
+        keys = cast("list[str]", reserved)
         yield keys
         last = keys[-1]
 

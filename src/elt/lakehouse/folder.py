@@ -26,7 +26,6 @@ class FolderBucket:
     def put(self, path: str, content: Path | bytes) -> None:  # noqa: D102 - see the port
         target = self.root / path
         partial = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
-        self.root.mkdir(parents=True, exist_ok=True)
         with _translated(path), _held(self.root):
             target.parent.mkdir(parents=True, exist_ok=True)
             try:
@@ -66,7 +65,7 @@ class FolderBucket:
             with _translated(path):
                 self._remove(self.root / path)
         if self.root.exists():
-            with _held(self.root, alone=True) as alone:
+            with _translated("left by a killed put"), _held(self.root, alone=True) as alone:
                 for file in list(self.root.rglob(_PARTIAL)) if alone else ():
                     self._remove(file)
 
@@ -93,6 +92,7 @@ def _held(folder: Path, *, alone: bool = False) -> Iterator[bool]:
         return
     import fcntl
 
+    folder.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(folder, os.O_RDONLY)  # closing it lets go of the folder, and so does the end of the process
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB if alone else fcntl.LOCK_SH)

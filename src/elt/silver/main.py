@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from elt.catalog import BROKEN_LINE, TABLES, WRITE_ROWS, Table, rules_version
-from elt.concurrency import ahead, each
+from elt.concurrency import ahead, do_each, each
 from elt.errors import SnapshotError
 from elt.frames import to_frame
 from elt.keys import StatusKey
@@ -133,7 +133,7 @@ def _apply(
     done = {table.name: Future[None]() for table in tables}
 
     def apply(table: Table) -> tuple[Counts, int]:
-        parents = [done[name] for name in {str(column.references) for column in table.foreign_keys} - {table.name}]
+        parents = [done[name] for name in table.parents]
         try:
             found = _Application(lakehouse, reporter, table, manifest, before, held, parents).run()
         except BaseException as error:
@@ -207,8 +207,8 @@ class _Application:
             )
         self._fetch()
         index = Index.joined(self._indexes(self.new), found)
-        keys = {quarantine: by_table.get(table.name) for quarantine, by_table in held.result().items()}
-        self.held = {quarantine: known for quarantine, known in keys.items() if known is not None}
+        quarantines = held.result().items()
+        self.held = {quarantine: keys[table.name] for quarantine, keys in quarantines if table.name in keys}
         retry = np.unique(np.concatenate([np.empty(0, np.uint64), *self.held.values()]))
         self.decisions, self.gone = decide(index, self._indexes(self.before) if self.before else (), retry)
         self.in_source = index.key
@@ -235,7 +235,7 @@ class _Application:
 
     def _work(self, task: Task) -> Iterator[pa.Table]:
         """The raw rows to be worked on, ``WORK_ROWS`` at a time; ``_TWICE`` marks conflicts."""
-        first, size = 0, WORK_ROWS
+        first = 0
         waiting: list[pa.Table] = []
         for batch in self._batches(self.new):
             decisions = self.decisions[first : first + len(batch)]
@@ -244,10 +244,10 @@ class _Application:
             needed = twice | (decisions == Decision.PROCESS)
             task.advance(len(batch) - int(needed.sum()))
             waiting.append(batch.append_column(_TWICE, pa.array(twice)).filter(pa.array(needed)))
-            if sum(map(len, waiting)) >= size:
+            if sum(map(len, waiting)) >= WORK_ROWS:
                 rows = self._together(waiting)
-                whole = len(rows) - len(rows) % size
-                yield from (rows.slice(start, size) for start in range(0, whole, size))
+                whole = len(rows) - len(rows) % WORK_ROWS
+                yield from (rows.slice(start, WORK_ROWS) for start in range(0, whole, WORK_ROWS))
                 waiting = [rows.slice(whole)]
         if any(map(len, waiting)):
             yield self._together(waiting)
@@ -284,8 +284,7 @@ class _Application:
             self.at_hand[part.path] = snapshots.checked(self.bucket, part)
 
         if self.tables.in_flight > 1:
-            for _ in each(fetch, dict.fromkeys(parts), len(parts) or 1):
-                pass
+            do_each(fetch, dict.fromkeys(parts), self.tables.in_flight)
 
     def _settle(self, quarantine: str) -> int:
         """Let go of what was not refused again; answers how many rows of those the source has no more.

@@ -1,7 +1,7 @@
 """A shop in a Supabase project, by ``SUPABASE_URL`` and ``SUPABASE_KEY``, over PostgREST."""
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 from postgrest.types import CountMethod
 
 from elt.catalog import EXTRACT_ROWS, TABLES, Table, children_first
-from elt.concurrency import each, interleave
+from elt.concurrency import do_each, each, interleave
 from elt.errors import LakehouseError, Missing, Rejected, SourceError, Timeout, TooLarge, Unreachable
 from elt.supabase import IN_FLIGHT, SECRET, Project, as_text, check_address, host_of, quoted
 
@@ -102,7 +102,8 @@ def _look(project: Project, tables: Sequence[Table]) -> _Found:
         except SourceError as error:
             looked[table.name] = error
 
-    _all_of([describe, *(partial(look_at, table) for table in tables)], at_once)
+    looks: list[Callable[[], None]] = [describe, *(partial(look_at, table) for table in tables)]
+    do_each(_begin, looks, at_once)
     there = [table for table in tables if table.name in rows]
     names = {table.name: _names(project, table, rows[table.name], described) for table in there}
     types = {table: {name: described.get(table, {}).get(name, "") for name in found} for table, found in names.items()}
@@ -117,13 +118,13 @@ def _look(project: Project, tables: Sequence[Table]) -> _Found:
         types[table][column] = _type(project, table, column)
 
     unknown = [(table, column) for table, found in types.items() for column, kind in found.items() if not kind]
-    _all_of([note_ends, *(partial(ask_type, table, column) for table, column in unknown)], at_once)
+    questions: list[Callable[[], None]] = [note_ends, *(partial(ask_type, *column) for column in unknown)]
+    do_each(_begin, questions, at_once)
     return looked | {name: _Looked(types[name], *end) for name, end in ends.items()}
 
 
-def _all_of(work: Iterable[Callable[[], None]], at_once: int) -> None:
-    for _ in each(lambda begin: begin(), work, at_once):
-        pass
+def _begin(work: Callable[[], None]) -> None:
+    work()
 
 
 def _described(project: Project) -> dict[str, dict[str, str]]:
