@@ -29,7 +29,14 @@ def screen_after(arguments: list[str], folder: Path) -> pyte.Screen:
     screen = pyte.Screen(COLUMNS, LINES)
     stream = pyte.ByteStream(screen)
     master, slave = pty.openpty()
-    environment = {**os.environ, "COLUMNS": str(COLUMNS), "LINES": str(LINES), "TERM": "xterm-256color"}
+    path = f"{MEDALLION.parent}{os.pathsep}{os.environ['PATH']}"  # as with the environment activated
+    environment = {
+        **os.environ,
+        "PATH": path,
+        "COLUMNS": str(COLUMNS),
+        "LINES": str(LINES),
+        "TERM": "xterm-256color",
+    }
     process = subprocess.Popen(
         [str(MEDALLION), *arguments], stdin=slave, stdout=slave, stderr=slave, cwd=folder, env=environment
     )

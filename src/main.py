@@ -1,7 +1,5 @@
-"""``python src/main.py``: one full run, the same as ``medallion run``."""
-
-import sys
+"""``python src/main.py``: one full run, the same as ``medallion run``; with a command's name after it, that command."""
 
 from elt.cli import main
 
-main(["run", *sys.argv[1:]])
+main(default="run")

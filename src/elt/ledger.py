@@ -366,8 +366,8 @@ def moment(printed: object) -> datetime:
     return datetime.fromisoformat(str(printed))
 
 
-def recent(tables: Tables, limit: int = 1_000) -> list[dict[str, object]]:
-    """The ledger's rows, newest first; ``detalhes`` as a dictionary."""
+def recent(tables: Tables, limit: int | None = 1_000) -> list[dict[str, object]]:
+    """The ledger's rows, newest first; ``detalhes`` as a dictionary. ``limit``: so many at most; None: all."""
     rows: list[dict[str, object]] = []
     for page in tables.pages("controle.execucoes", EXECUCOES, key="id", size=10_000):
         rows.extend(json.loads(page.to_json(orient="records")))

@@ -14,6 +14,7 @@ import pyarrow.csv as pcsv
 from psycopg import sql
 
 from elt.errors import Denied, LakehouseError, Unreachable
+from elt.notation import all_decimals
 from elt.sqlstates import error_of
 
 CONNECT_SECONDS = 10
@@ -87,7 +88,7 @@ def decimals_as_text(table: pa.Table) -> pa.Table:
     """Decimals as text with two or more decimals and no idle zeros: 168.00, 5.899. Exact, as people write money."""
     for position, field in enumerate(table.schema):
         if pa.types.is_decimal(field.type):
-            text = table.column(position).cast(pa.string())
+            text = all_decimals(table.column(position).combine_chunks())
             table = table.set_column(position, field.name, pc.replace_substring_regex(text, r"(\.\d\d\d*?)0+$", r"\1"))
     return table
 

@@ -26,6 +26,9 @@ MONEY_TYPE = pa.decimal128(38, 20)
 MAX_MONEY = Decimal(10) ** 12
 """A value of R$ 1 trillion or more is a mistake in a small shop, and refusing it keeps every sum inside its type."""
 
+MAX_DIGITS = 60
+"""A number of more digits before the point is none of a shop's."""
+
 MAX_FRACTION_DIGITS = 20
 SMALLEST_MONEY = Decimal(1).scaleb(-MAX_FRACTION_DIGITS)
 _EXACT = Context(prec=MONEY_TYPE.precision, traps=[Inexact])
@@ -75,9 +78,17 @@ class Rule:
     plain: str | None = None
 
 
+def written(raw: RawValue) -> str:
+    """The raw value as text: a number with all its decimals, as sources print it, and not ``0E-20`` or ``1E+3``."""
+    if isinstance(raw, Decimal) and raw.is_finite():
+        # One of so many digits that nobody could read them keeps its exponent.
+        return f"{raw:f}" if abs(raw.adjusted()) <= MAX_DIGITS else f"{raw:e}"
+    return str(raw)
+
+
 def quoted(raw: RawValue, limit: int = 60) -> str:
     """The raw value as a reason shows it: in quotes, cut at ``limit`` characters."""
-    text = str(raw)
+    text = written(raw)
     return f"'{text}'" if len(text) <= limit else f"'{text[:limit]}…' ({len(text)} caracteres)"
 
 
@@ -86,7 +97,7 @@ _CONTROL = re.compile(r"[\x00-\x08\x0e-\x1f\x7f]")
 
 def read_text(raw: RawValue) -> str:
     """Text with outer spaces removed and inner white space collapsed to one space."""
-    text = str(raw)
+    text = written(raw)
     if _CONTROL.search(text):
         raise Unreadable("texto com caracteres de controle (arquivo corrompido?)")
     return " ".join(text.split())
@@ -123,7 +134,7 @@ _PHONE_NOISE = re.compile(r"[\s().\-/]")
 
 def read_phone(raw: RawValue) -> str:
     """A Brazilian telephone as ``+55`` + area code + 8 or 9 digits; a foreign one only if written with its ``+``."""
-    text = _PHONE_NOISE.sub("", str(raw))
+    text = _PHONE_NOISE.sub("", written(raw))
     foreign = text.startswith("+") and not text.startswith("+55")
     digits = text.removeprefix("+")
     if not digits.isascii() or not digits.isdigit():
@@ -181,7 +192,7 @@ def _finite(value: Decimal, raw: RawValue) -> Decimal:
     """The value itself, if it is a number of a size that anything here could be."""
     if not value.is_finite():
         raise Unreadable(f"não é um número: {quoted(raw)}")
-    if value.adjusted() > 60:
+    if value.adjusted() > MAX_DIGITS:
         raise Unreadable(f"número grande demais: {quoted(raw)}")
     return value
 
@@ -233,7 +244,7 @@ def read_date(raw: RawValue) -> date:
 
     A timestamp with an offset is the day it was in São Paulo; one without is taken as the shop wrote it.
     """
-    text = str(raw).strip()
+    text = written(raw).strip()
     try:
         if match := _BRAZILIAN_DATE.fullmatch(text):
             day, month, year = (int(part) for part in match.groups()[:3])

@@ -32,6 +32,7 @@ from elt import health, stopping
 from elt.alerts import Alert, Alerts
 from elt.crontab import Calendar
 from elt.errors import LeaseError, Stopped
+from elt.invocation import typed
 from elt.progress import Reporter, about
 from elt.settings import Settings
 
@@ -244,14 +245,15 @@ class Scheduler:
             self._alerts.send(Alert("run_succeeded", title, keys, f"next run: {next_fire}", outcome.run))
         if self._alerts.quarantine_above is not None and outcome.quarantined > self._alerts.quarantine_above:
             text = f"{outcome.quarantined:,} rows went to quarantine, more than {self._alerts.quarantine_above:,}"
-            step = "look at them: medallion quarantine list"
+            step = typed("look at them: medallion quarantine list")
             self._alerts.send(Alert("quarantine", "Many rows in quarantine", text, step, outcome.run))
 
     def _alert(self, event: str, title: str, outcome: Outcome) -> None:
         """Say it in the log as an error, and send it."""
-        with about(level="error", run=outcome.run, kept=outcome.kept, next=outcome.next_step):
+        next_step = typed(outcome.next_step)
+        with about(level="error", run=outcome.run, kept=outcome.kept, next=next_step):
             self._reporter.say(f"{title}: {outcome.error}")
-        self._alerts.send(Alert(event, title, outcome.error, outcome.next_step, outcome.run))
+        self._alerts.send(Alert(event, title, outcome.error, next_step, outcome.run))
 
     def _wall(self, moment: datetime) -> str:
         return self._calendar.on_the_wall(moment)

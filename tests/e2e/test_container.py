@@ -227,6 +227,10 @@ def test_a_second_container_on_the_volume_is_refused_and_the_first_goes_on(
 # --- docker-compose.yml -----------------------------------------------------------------------------------------------
 
 
+IN_CONTAINER = {"DATA_DIR": "/data", "MEDALLION_COMPOSE_PROJECT": "medallion"}
+"""What the medallion's environment has without a .env."""
+
+
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
     """A copy of what compose reads, without a .env."""
@@ -264,7 +268,7 @@ def test_without_settings_it_is_the_scheduler_on_the_embedded_lakehouse_in_a_vol
     medallion = services["medallion"]
     assert medallion["build"]["context"] == str(project)
     assert medallion.get("command") is None, "the image's own: the scheduler"
-    assert {name: value for name, value in medallion["environment"].items() if value} == {"DATA_DIR": "/data"}
+    assert {name: value for name, value in medallion["environment"].items() if value} == IN_CONTAINER
     written = [mount for mount in medallion["volumes"] if not mount.get("read_only")]
     assert written == [{"type": "volume", "source": "data", "target": "/data", "volume": {}}]
 
@@ -290,7 +294,7 @@ def test_keys_in_env_reach_the_scheduler(project: Path) -> None:
 
     environment = composed(project)["medallion"]["environment"]
 
-    assert {name: value for name, value in environment.items() if value} == {**keys, "DATA_DIR": "/data"}
+    assert {name: value for name, value in environment.items() if value} == {**keys, **IN_CONTAINER}
 
 
 @pytest.mark.parametrize("folder", ["shop", "./shop", "shops/of two words"])
@@ -590,7 +594,7 @@ def test_env_example_has_every_setting_once_and_no_other() -> None:
     interpolated = set(re.findall(r"\$\{([A-Z_]+)", (ROOT / "docker-compose.yml").read_text()))
     settings = {name.upper() for name in Settings.model_fields}
 
-    assert set(examples()) == settings | interpolated | {"COMPOSE_PROFILES"}
+    assert set(examples()) == settings | interpolated - {"COMPOSE_PROJECT_NAME"} | {"COMPOSE_PROFILES"}
     names = re.findall(r"^#?([A-Z_]+)=", (ROOT / ".env.example").read_text(), re.MULTILINE)
     assert len(names) == len(set(names))
 

@@ -13,6 +13,7 @@ from elt import __version__, stopping, telemetry
 from elt.cli import inspect, layers, operate, quarantine, setup, snapshots
 from elt.cli.context import reporter
 from elt.errors import MedallionError
+from elt.invocation import program, typed
 from elt.progress import JsonReporter, about
 
 EPILOG = """\b
@@ -45,13 +46,15 @@ for command in (
     medallion.add_command(command)
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command line and end the process with its exit code."""
+def main(arguments: Sequence[str] | None = None, *, default: str | None = None) -> None:
+    """Run the command line and end the process with its exit code. ``default``: the command if none is named first."""
     given = list(sys.argv[1:] if arguments is None else arguments)
+    if default is not None and (not given or given[0] not in medallion.commands):
+        given.insert(0, default)
     try:
         with stopping.on_sigterm():
             telemetry.start()
-            medallion.main(given, prog_name="medallion", standalone_mode=False)
+            medallion.main(given, prog_name=program(), standalone_mode=False)
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
@@ -73,12 +76,13 @@ def _show_error(error: MedallionError, *, as_json: bool) -> None:
         document = {"error": error.what, "kept": kept, "next": error.next_step, "run": error.run}
         click.echo(json.dumps(document, ensure_ascii=False))
         return
-    with suppress(MedallionError), about(level="error", run=error.run, kept=kept, next=error.next_step):
+    next_step = typed(error.next_step)
+    with suppress(MedallionError), about(level="error", run=error.run, kept=kept, next=next_step):
         if isinstance(log := reporter(), JsonReporter):
             log.say(error.what)
             return
     console = Console(stderr=True, highlight=False, markup=False, emoji=False, soft_wrap=True)
     console.print(f"error: {error.what}", style="bold red")
     console.print(f" kept: {kept}")
-    if error.next_step:
-        console.print(f" next: {error.next_step}")
+    if next_step:
+        console.print(f" next: {next_step}")

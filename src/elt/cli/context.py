@@ -4,6 +4,8 @@ import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from datetime import date
+from decimal import Decimal
 from typing import Any
 
 import click
@@ -14,7 +16,9 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from elt.connections import lakehouse_of, source_of
+from elt.invocation import typed
 from elt.lakehouse.ports import Lakehouse
+from elt.notation import decimal_text
 from elt.progress import JsonReporter, PlainReporter, Reporter, TerminalReporter
 from elt.settings import Settings, load_settings
 
@@ -52,9 +56,26 @@ def opened(say: Reporter, *, with_source: bool) -> Iterator[tuple[Settings, Lake
         yield settings, lakehouse
 
 
+def as_text(value: object) -> str:
+    """A value as a person reads it, and JSON holds it: the one place where what Python calls a value becomes text."""
+    if isinstance(value, Decimal):
+        return decimal_text(value)
+    return value.isoformat() if isinstance(value, date) else str(value)
+
+
+def json_text(document: object, indent: int | None = None) -> str:
+    """A JSON document for scripts: amounts and times as text, exactly."""
+    return json.dumps(document, ensure_ascii=False, indent=indent, default=as_text)
+
+
 def print_json(document: object) -> None:
     """One JSON document on standard output."""
-    click.echo(json.dumps(document, ensure_ascii=False, indent=2, default=str))
+    click.echo(json_text(document, indent=2))
+
+
+def say_hint(text: str) -> None:
+    """A line on standard output in which each ``medallion COMMAND`` stands as it has to be typed here."""
+    click.echo(typed(text))
 
 
 def print_table(columns: Sequence[tuple[str, str]], rows: Sequence[Sequence[object]], title: str | None = None) -> None:
@@ -112,7 +133,12 @@ def _cell(value: object) -> str:
 
 def one_line(value: object) -> str:
     """A value on one line, without what could steer the terminal: a shop's text may hold anything."""
-    return str(value).translate(_CONTROL_PICTURES)
+    return as_text(value).translate(_CONTROL_PICTURES)
+
+
+def shown_value(value: object) -> str:
+    """A column's value in a row shown by itself: what is not there, and what is there and empty, told apart."""
+    return "(NULL)" if value is None else one_line(value) or "(empty)"
 
 
 def short_time(moment: object) -> str:

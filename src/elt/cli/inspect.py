@@ -1,6 +1,5 @@
 """Commands that only look: the run ledger, the tables, and where a row came from."""
 
-import json
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,7 +13,19 @@ from rich.padding import Padding
 from rich.text import Text
 
 from elt.catalog import ANALISE_CLIENTES_PEDIDOS, ANALISE_PRODUTOS, REJEITADOS, TABLES, VALORES_REJEITADOS
-from elt.cli.context import counted, json_option, one_line, opened, print_json, print_table
+from elt.cli.context import (
+    as_text,
+    counted,
+    json_option,
+    json_text,
+    one_line,
+    opened,
+    print_json,
+    print_table,
+    say_hint,
+    shown_value,
+)
+from elt.invocation import typed
 from elt.lineage import trace_row
 from elt.progress import SilentReporter
 from elt.status import Run, Status, gather
@@ -53,7 +64,7 @@ def status(limit: int, watch: float | None, as_json: bool) -> None:
         while True:
             found = gather(lakehouse, settings, limit)
             if as_json and watch:
-                click.echo(json.dumps(found.document(), ensure_ascii=False, default=str))
+                click.echo(json_text(found.document()))
             elif as_json:
                 print_json(found.document())
             else:
@@ -91,7 +102,7 @@ def _print_status(status: Status, console: Console) -> None:
     for problem in status.scheduler_problems:
         say(problem, "yellow", indent=11)
     if not status.last:
-        say("\nno run yet: medallion run")
+        say(typed("\nno run yet: medallion run"))
     for entry in status.last:
         key = "---" if entry.key is None else str(entry.key)
         say(f"\n{entry.layer:<9}  {key}  {entry.words}", "bold red" if entry.error else "bold")
@@ -113,7 +124,7 @@ def _print_status(status: Status, console: Console) -> None:
     for group in status.quarantine[:SHOWN_REASONS]:
         say(f"  {group.count:>9,}  {group.table}  {one_line(group.reason)}")
     if len(status.quarantine) > SHOWN_REASONS:
-        say(f"  {len(status.quarantine) - SHOWN_REASONS} more reasons: medallion quarantine list")
+        say(typed(f"  {len(status.quarantine) - SHOWN_REASONS} more reasons: medallion quarantine list"))
     say("storage", "bold")
     used = status.storage
     objects, kept = counted(used.objects, "object"), counted(used.snapshots, "snapshot")
@@ -154,17 +165,9 @@ def show(table: str, limit: int, as_json: bool) -> None:
         return
     fields = [field for field in schema if field.name != "id" or "tabela" not in schema.names]  # a hash says nothing
     columns = [(field.name, "left" if pa.types.is_string(field.type) else "right") for field in fields]
-    shown = [[_plain(row[field.name]) for field in fields] for row in rows]
+    # Numbers as text, so that keys and ages get no thousands mark.
+    shown = [[None if row[field.name] is None else as_text(row[field.name]) for field in fields] for row in rows]
     print_table(columns, shown, f"{name}: {counted(total, 'row')}")
-
-
-def _plain(value: object) -> object:
-    """Money without the zeros that only its type has; a number as text, so that keys and ages get no thousands mark."""
-    text = str(value)
-    if value is not None and hasattr(value, "as_tuple") and "." in text:
-        whole, fraction = text.split(".")
-        return f"{whole}.{fraction.rstrip('0').ljust(2, '0')}"
-    return None if value is None else text
 
 
 @click.command()
@@ -179,6 +182,11 @@ def trace(table: str, key: str, as_json: bool) -> None:
         print_json(found)
         return
     for name, value in found.items():
-        click.echo(f"{name:>12}  {'-' if value is None else one_line(value)}")
-    if found.get("object") is None:
-        click.echo("the snapshot it came from is no longer in bronze")
+        if isinstance(value, dict):
+            click.echo(name)
+            for column, held in value.items():
+                click.echo(f"  {column:<14}  {shown_value(held)}")
+        elif name != "unexplained":
+            click.echo(f"{name:<14}  {'-' if value is None else one_line(value)}")
+    if found["unexplained"] is not None:
+        say_hint(f"no snapshot explains this row: {found['unexplained']}")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from elt.cli.context import json_option, opened, print_json, print_table, reporter
+from elt.cli.context import json_option, opened, print_json, print_table, reporter, say_hint
 from elt.connections import source_of
 from elt.lakehouse import snapshots
 from elt.lakehouse.embedded import open_embedded
@@ -119,9 +119,7 @@ def demo(as_json: bool) -> None:
             ]
         )
     else:
-        click.echo(
-            f"{len(snapshots.committed(lakehouse.bucket))} snapshots were kept in bronze. Your own: medallion run"
-        )
+        say_hint(f"{len(snapshots.committed(lakehouse.bucket))} snapshots were kept in bronze. Your own: medallion run")
     lakehouse.close()
 
 
@@ -134,10 +132,10 @@ def _show(results: Sequence[LayerResult], *, as_json: bool) -> None:
         return
     print_results(results)
     click.echo("\nWhere to look next:")
-    click.echo("  medallion show analise_clientes_pedidos   the analyses (also: analise_produtos, pedidos, ...)")
+    say_hint("  medallion show analise_clientes_pedidos   the analyses (also: analise_produtos, pedidos, ...)")
     if any(result.counts.quarantined for result in results):
-        click.echo("  medallion quarantine list                 what is in quarantine, and why")
-    click.echo("  medallion status                          what each run did")
+        say_hint("  medallion quarantine list                 what is in quarantine, and why")
+    say_hint("  medallion status                          what each run did")
 
 
 def print_results(results: Sequence[LayerResult], title: str | None = None) -> None:

@@ -14,7 +14,16 @@ from typing import TextIO
 import click
 
 from elt.catalog import TABLES
-from elt.cli.context import json_option, one_line, opened, print_json, print_table, short_time
+from elt.cli.context import (
+    json_option,
+    one_line,
+    opened,
+    print_json,
+    print_table,
+    say_hint,
+    short_time,
+    shown_value,
+)
 from elt.lakehouse.ports import Tables, Within
 from elt.progress import SilentReporter
 from elt.quarantine import ROWS, VALUES, entries, summary
@@ -51,7 +60,7 @@ def list_(as_json: bool) -> None:
             click.echo()
     if groups:
         key = "" if groups[0].example_key is None else f" {shlex.quote(groups[0].example_key)}"
-        click.echo(f"one of them: medallion quarantine show {groups[0].table}{key}")
+        say_hint(f"one of them: medallion quarantine show {groups[0].table}{key}")
 
 
 @quarantine.command()
@@ -76,7 +85,7 @@ def show(table: str, key: str | None, limit: int, as_json: bool) -> None:
         line = entry["linha"]
         assert isinstance(line, dict)  # noqa: S101 - entries() reads it as JSON
         for name, value in line.items():
-            click.echo(f"  {name:<12}  {'(NULL)' if value is None else one_line(value) or '(empty)'}")
+            click.echo(f"  {name:<12}  {shown_value(value)}")
         click.echo()
     for entry in values:
         column, value = entry["coluna"], one_line(entry["valor"])

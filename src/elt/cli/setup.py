@@ -10,6 +10,7 @@ import click
 from elt.cli.context import json_option, print_json
 from elt.connections import lakehouse_project
 from elt.errors import ConfigurationError, LakehouseError
+from elt.invocation import typed
 from elt.lakehouse import migrations
 from elt.lakehouse.embedded import start_postgres
 from elt.settings import Settings, load_settings
@@ -36,7 +37,7 @@ def init(check: bool, as_json: bool) -> None:
         for name in applied:
             click.echo(f"applied  {name}")
         for one in found:
-            click.echo(f"✗ {one.problem}\n  → {one.next_step}" if one.problem else f"✓ {one.what}")
+            click.echo(f"✗ {one.problem}\n  → {typed(one.next_step)}" if one.problem else f"✓ {one.what}")
     if missing:
         raise ConfigurationError(
             f"{len(missing)} of {len(found)} things that the lakehouse needs are missing",

@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 from rich.filesize import decimal
 
-from elt.cli.context import counted, json_option, opened, print_json, print_table, reporter
+from elt.cli.context import counted, json_option, opened, print_json, print_table, reporter, say_hint
 from elt.cli.layers import document, print_results
 from elt.lakehouse import snapshots as bronze
 from elt.lakehouse.folder import FolderBucket
@@ -121,7 +121,7 @@ def _show_plan(plan: Plan) -> None:
 def _say_what_waits(plan: Plan) -> None:
     if plan.waiting_after:
         after = counted(len(plan.waiting_after), "snapshot")
-        click.echo(f"the next `medallion run` or `medallion silver` applies what came after it: {after}")
+        say_hint(f"the next `medallion run` or `medallion silver` applies what came after it: {after}")
     else:
         click.echo("it is the newest snapshot: nothing waits after it")
 

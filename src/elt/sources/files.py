@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 
 from elt.catalog import BROKEN_LINE
 from elt.errors import SourceError
+from elt.notation import all_decimals
 
 csv.field_size_limit(2**31 - 1)
 _BLOCK_BYTES = 1 << 20
@@ -222,6 +223,8 @@ def _printed(column: pa.Array) -> pa.Array:
     """The column as text; NaN, which pandas writes for a missing number, is NULL."""
     if pa.types.is_floating(column.type):
         column = pa.array(column.to_pandas(), from_pandas=True)
+    if pa.types.is_decimal(column.type):
+        return all_decimals(column)
     if pa.types.is_nested(column.type):
         return _each(column, lambda value: json.dumps(value, default=str, ensure_ascii=False))
     try:
