@@ -12,6 +12,7 @@
         │   └── Paused            the hosted project sleeps                     (not tried again)
         ├── Timeout               the server gave up on a long request          (the batch is halved)
         ├── TooLarge              the server refused the request's size         (the batch is halved)
+        ├── QuotaExceeded         the organisation's quota is used up, or a payment overdue  (not tried again)
         ├── Denied                key or role without the right
         ├── Missing               table, column, schema, bucket or object that is not there
         ├── Full                  no space left
@@ -93,6 +94,10 @@ class Timeout(LakehouseError):
 
 class TooLarge(LakehouseError):
     """The server refused the size of the request. Worth a smaller request."""
+
+
+class QuotaExceeded(LakehouseError):
+    """The hosted project's organisation is over a quota, or owes a payment: every request of it is refused."""
 
 
 class Denied(LakehouseError):

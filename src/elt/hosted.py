@@ -6,7 +6,7 @@ from functools import partial
 from typing import Any
 
 from elt.catalog import ANALISE_CLIENTES_PEDIDOS, TABLES
-from elt.errors import ConfigurationError, Denied, LakehouseError, Missing, Unreachable
+from elt.errors import ConfigurationError, Denied, LakehouseError, Missing, QuotaExceeded, Unreachable
 from elt.lakehouse import migrations
 from elt.supabase import SECRET, Project
 
@@ -29,7 +29,8 @@ class Check:
 def checks(project: Project, bucket: str | None) -> Iterator[Check]:
     """Everything the lakehouse's project needs, in the order in which it is worth mending. Reads only.
 
-    Ends early where what follows cannot be known. ``bucket``: None if bronze is elsewhere.
+    Ends early where what follows cannot be known; ``QuotaExceeded`` if nothing can. ``bucket``: None if bronze is
+    elsewhere.
     """
     reachable = _check(f"{project.url_setting} answers", lambda: _read(project, _PROBES[0]), project, only=Unreachable)
     yield reachable
@@ -83,6 +84,8 @@ def _check(
     """``what`` with its problem, if ``look`` raises an error of the kind ``only``."""
     try:
         look()
+    except QuotaExceeded:  # nothing else can be known, and nothing of the configuration is wrong
+        raise
     except LakehouseError as error:
         if not isinstance(error, only):
             return Check(what)

@@ -221,7 +221,7 @@ class Scheduler:
                 self._reporter.say(f"both ends are ready for the run of {fire}")
         else:
             if failed and outcome.error != self._asleep:  # once, and not every day for two months
-                self._alert("keep_awake_failed", "A project does not answer", outcome)
+                self._alert("keep_awake_failed", "A project cannot be kept awake", outcome)
             self._asleep = outcome.error
 
     def _tell_run(self, outcome: Outcome) -> None:

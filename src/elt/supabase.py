@@ -19,6 +19,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from email.utils import parsedate_to_datetime
 from functools import cache
+from html.parser import HTMLParser
 from typing import Any, TypeVar
 
 import httpx
@@ -26,7 +27,17 @@ import orjson
 from supabase import Client, create_client
 from supabase.lib.client_options import SyncClientOptions
 
-from elt.errors import ConfigurationError, Denied, LakehouseError, Missing, Paused, Rejected, TooLarge, Unreachable
+from elt.errors import (
+    ConfigurationError,
+    Denied,
+    LakehouseError,
+    Missing,
+    Paused,
+    QuotaExceeded,
+    Rejected,
+    TooLarge,
+    Unreachable,
+)
 from elt.patience import patiently
 from elt.sqlstates import error_of
 
@@ -46,6 +57,11 @@ ANSWER_SECONDS = 75
 """The hosted API ends a request itself after 60 s; longer silence is the network's. Source: Supabase, "Timeouts"."""
 
 RESTORE = "open https://supabase.com/dashboard, choose the project and press “Restore project”, then run again"
+LIFT = (
+    "open https://supabase.com/dashboard, choose the organization of {url} ({host}), Usage and Billing: upgrade its "
+    "plan, raise the spend cap, pay what is overdue, or, if it is traffic that was used up, wait for the next billing "
+    "cycle. It may take a day until it answers again; then run the same command again: it goes on from there"
+)
 EXPOSE = "in the dashboard: Project Settings → Data API → Exposed schemas: add silver, gold and controle"
 SECRET = "in the dashboard: Project Settings → API Keys → Secret keys (or the legacy service_role key)"  # noqa: S105
 
@@ -223,15 +239,27 @@ def refused(response: httpx.Response) -> LakehouseError:
         str(document[name]) for name in ("message", "msg", "details", "hint") if document.get(name) not in (None, "")
     )
     words = _short(words or response.text) or response.reason_phrase
+    status = _status(document, response)
+    if status == 402:
+        return _restricted(words)
     code = str(document.get("code") or _proxy_code(response) or "")
     if re.fullmatch(r"(?!PGRST)[0-9A-Z]{5}", code) and (known := error_of(code, words)):
         return known
     if code.startswith("PGRST"):
         return _of_postgrest(code, words)
-    status = _status(document, response)
     if status == 540:
         return Paused("the project is paused", next_step=RESTORE)
     return _of_status(status, str(document.get("error", "")), words)
+
+
+def _restricted(words: str) -> QuotaExceeded:
+    """The error of a project whose services are restricted. Source: Supabase, "HTTP status codes", "402"."""
+    return QuotaExceeded(
+        f"the project's organization has used up a quota, or owes a payment: {words} (status 402)",
+        kept="what was written so far; until that is lifted, every request to every project of the organization is "
+        "answered so, deletes in Storage too: nothing can be removed from here to make room",
+        next_step=LIFT,
+    )
 
 
 def _of_postgrest(code: str, words: str) -> LakehouseError:
@@ -262,7 +290,7 @@ def _of_status(status: int, name: str, words: str) -> LakehouseError:
         return TooLarge(text, next_step="the server's limit for one request or object is smaller than what was sent")
     if status in (404, 410):
         return Missing(text, next_step="run: medallion init --check")
-    if status in (401, 402, 403) or name in ("Unauthorized", "InvalidJWT"):
+    if status in (401, 403) or name in ("Unauthorized", "InvalidJWT"):
         return Denied(text, next_step=f"check {{key}}: {SECRET}")
     if status in (408, 423, 425, 429) or (status >= 500 and status != 501):
         return Unreachable(
@@ -292,8 +320,37 @@ def _proxy_code(response: httpx.Response) -> str | None:
 
 
 def _short(words: str) -> str:
-    """One line, without a page's HTML."""
-    return " ".join(re.sub(r"<[^>]*>", " ", words).split())[:300]
+    """One line of at most 300 characters: of a page what is to be read, without its tags, styles and scripts."""
+    if re.search(r"^\s*<|<(html|head|body)\b", words, re.IGNORECASE):
+        page = _Page()
+        page.feed(words)
+        page.close()
+        words = " ".join(page.read)
+    line = " ".join(words.split())
+    return line if len(line) <= 300 else f"{line[:299]}…"
+
+
+class _Page(HTMLParser):
+    """What there is to read on an HTML page, piece by piece (``read``)."""
+
+    _HIDDEN = ("script", "style", "svg", "template")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.read: list[str] = []
+        self._hidden = ""
+
+    def handle_starttag(self, tag: str, attrs: object) -> None:
+        if not self._hidden and tag in self._HIDDEN:
+            self._hidden = tag
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag == self._hidden:
+            self._hidden = ""
+
+    def handle_data(self, data: str) -> None:
+        if not self._hidden:
+            self.read.append(data)
 
 
 def _exact(value: object) -> object:

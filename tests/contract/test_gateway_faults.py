@@ -54,6 +54,23 @@ class TestFailures:
         response = http.get(CLIENTES)
         assert (response.status_code, response.headers["Retry-After"]) == (429, "2")
 
+    @pytest.mark.parametrize("page", ["cloudflare", "kong"])
+    def test_gateways_answer_pages_of_their_own(self, gateway: Gateway, http: httpx.Client, page: str) -> None:
+        gateway.faults(Rule(kind="status", status=502, page=page))
+        response = http.get(CLIENTES)
+        assert (response.status_code, response.headers["Content-Type"]) == (502, "text/html; charset=UTF-8")
+        assert response.text.lower().startswith("<!doctype html>")
+
+    def test_a_restricted_organization_is_answered_402_whatever_is_asked(
+        self, gateway: Gateway, http: httpx.Client
+    ) -> None:
+        gateway.faults(restricted="exceed_storage_size_quota")
+        asked = [("GET", CLIENTES), ("POST", CLIENTES), ("DELETE", "/storage/v1/object/bronze-bucket/a")]
+        for method, path in asked:
+            response = http.request(method, path)
+            assert response.status_code == 402
+            assert "violations: exceed_storage_size_quota." in response.json()["message"]
+
     def test_postgrests_own_errors(self, gateway: Gateway, http: httpx.Client) -> None:
         gateway.faults(Rule(kind="status", status=503, code="PGRST002"))
         response = http.get(CLIENTES)

@@ -1,12 +1,12 @@
 """What goes wrong between here and a hosted project, and that no row and no count is lost by it."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pandas as pd
 import pyarrow as pa
 import pytest
 
-from elt.errors import Denied, Missing, Paused, Rejected, Timeout, TooLarge, Unreachable
+from elt.errors import Denied, Missing, Paused, QuotaExceeded, Rejected, Timeout, TooLarge, Unreachable
 from elt.lakehouse.batches import upsert_in_batches
 from elt.lakehouse.ports import Bucket, Lakehouse, Tables, Within, Written
 from elt.lakehouse.resumable import CHUNK_BYTES
@@ -202,6 +202,31 @@ def test_a_paused_project_is_named_with_the_click_that_wakes_it(gateway: Gateway
         tables.count("silver.clientes")
     assert "Restore project" in caught.value.next_step
     assert len(gateway.requests("/rest/v1")) == 1
+
+
+@pytest.mark.parametrize(
+    "asking",
+    [
+        lambda lakehouse: lakehouse.tables.count("silver.clientes"),
+        lambda lakehouse: lakehouse.tables.upsert("silver.clientes", clientes(4), key="id"),
+        lambda lakehouse: lakehouse.bucket.get("a"),
+        lambda lakehouse: lakehouse.bucket.put("a", b"1"),
+        lambda lakehouse: lakehouse.bucket.put("a", b"1" * (CHUNK_BYTES + 1)),
+        lambda lakehouse: lakehouse.bucket.list(),
+        lambda lakehouse: lakehouse.bucket.delete(["a"]),
+    ],
+    ids=["count", "upsert", "get", "put", "resumable", "list", "delete"],
+)
+def test_a_restricted_organization_is_named_with_what_helps_and_not_asked_again(
+    gateway: Gateway, hosted: Lakehouse, asking: Callable[[Lakehouse], object]
+) -> None:
+    gateway.faults(restricted="exceed_storage_size_quota, overdue_payment")
+    with pytest.raises(QuotaExceeded, match="exceed_storage_size_quota, overdue_payment") as caught:
+        asking(hosted)
+    assert (
+        f"the organization of LAKEHOUSE_URL ({hosted.description.removeprefix('hosted at ')})" in caught.value.next_step
+    )
+    assert len(gateway.requests()) == 1
 
 
 def test_a_host_that_cannot_be_resolved_is_named_with_both_causes() -> None:

@@ -102,6 +102,19 @@ def test_a_paused_project_is_named(hosted: Gateway) -> None:
     assert "Restore project" in caught.value.next_step
 
 
+@pytest.mark.parametrize("command", ["run", "status", "check", "check --awake lakehouse", "init --check", "init"])
+def test_a_restricted_organization_is_a_failure_and_not_a_wrong_key(
+    hosted: Gateway, medallion: Callable[..., tuple[int, str, str]], command: str
+) -> None:
+    hosted.faults(restricted="exceed_storage_size_quota")
+    code, _, err = medallion(*command.split())
+    assert code == 1, err
+    assert "exceed_storage_size_quota" in err
+    assert "deletes in Storage too" in err
+    assert "choose the organization of LAKEHOUSE_URL" in err
+    assert "API key" not in err
+
+
 @pytest.mark.parametrize("key", ["sb_secret_of-another-project", "not a key at all".replace(" ", "-")])
 def test_a_wrong_key_is_named(hosted: Gateway, environment: Environment, key: str) -> None:
     environment(LAKEHOUSE_KEY=key)

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from tests.gateway import postgrest
 from tests.gateway.answers import Answer, GatewayError, PostgrestError, Refusal, StorageError, Unimplemented, as_json
 from tests.gateway.database import Database
-from tests.gateway.faults import STATEMENT_TIMEOUT, Faults, Rule, failure, html, paused, too_long
+from tests.gateway.faults import STATEMENT_TIMEOUT, Faults, Rule, failure, html, paused, restricted, too_long
 from tests.gateway.keys import Keys, caller
 from tests.gateway.postgrest import Limits, Postgrest, RestRequest
 from tests.gateway.resumable import Resumable
@@ -111,6 +111,8 @@ class App:
         """The response to one request, whatever happens on the way."""
         if self.faults.paused:
             return paused()
+        if self.faults.restricted is not None:
+            return restricted(self.faults.restricted)
         for rule in rules:
             if rule.kind == "status":
                 return failure(rule)

@@ -22,6 +22,7 @@ class Rule(BaseModel):
     ``times``. ``status`` answers with it (``code``: as PostgREST's error); ``drop_before`` and ``drop_after`` close the
     connection before or after the work is done; ``truncate_answer`` closes it in the middle of the answer;
     ``truncate_upload`` in the middle of the request (a resumable upload keeps what came); ``slow`` waits ``seconds``.
+    ``page``: whose HTML a ``status`` is answered with.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -35,6 +36,7 @@ class Rule(BaseModel):
     seed: int = 0
     status: int = 503
     code: str | None = None
+    page: Literal["nginx", "cloudflare", "kong"] = "nginx"
     retry_after: int | None = None
     seconds: float = 0.0
 
@@ -70,7 +72,8 @@ class Faults(BaseModel):
     ``timeout_above_rows``: a body of more rows ends with 57014 and writes nothing; ``statement_timeout``: for every
     role, instead of the roles' own; ``max_body``: a larger request is refused with 413 by the gateway; ``max_url``: a
     longer path and query is refused with 414; ``max_object``: Storage's file size limit; ``paused``: the project is
-    paused; ``forget_uploads``: unfinished uploads are gone.
+    paused; ``restricted``: the organization's violations, for which every request is refused with 402;
+    ``forget_uploads``: unfinished uploads are gone.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -83,6 +86,7 @@ class Faults(BaseModel):
     max_url: int | None = 8 * 1024
     max_object: int | None = 50 * MIB
     paused: bool = False
+    restricted: str | None = None
     forget_uploads: bool = False
     rules: list[Rule] = Field(default_factory=list)
 
@@ -106,14 +110,12 @@ def failure(rule: Rule) -> Answer:
         ).answer()
     if rule.status == 429:
         return as_json(429, {"message": "API rate limit exceeded"}, headers)
-    return html(rule.status, headers)
+    return html(rule.status, headers, rule.page)
 
 
-def html(status: int, headers: dict[str, str] | None = None) -> Answer:
+def html(status: int, headers: dict[str, str] | None = None, page: str = "nginx") -> Answer:
     """An error page of a proxy: neither JSON nor from the project's servers."""
-    title = f"{status} {_TITLES.get(status, 'Error')}"
-    body = f"<html>\r\n<head><title>{title}</title></head>\r\n<body>\r\n<center><h1>{title}</h1></center>\r\n<hr>"
-    body += "<center>cloudflare</center>\r\n</body>\r\n</html>\r\n"
+    body = _PAGES[page].format(status=status, title=_TITLES.get(status, "Error")).replace("\n", "\r\n")
     return Answer(status, {"Content-Type": "text/html; charset=UTF-8", **(headers or {})}, body.encode())
 
 
@@ -135,6 +137,17 @@ def paused() -> Answer:
     return Answer(540, {"Content-Type": JSON_TYPE}, b'{"message":"Project paused"}')
 
 
+def restricted(violations: str) -> Answer:
+    """A project of an organization that is over a quota or owes a payment, whatever is asked of it.
+
+    Source: https://supabase.com/docs/guides/platform/http-status-codes (402 service restriction) for the codes, such as
+    ``exceed_storage_size_quota`` and ``overdue_payment``; the words are those that people report.
+    """
+    words = f"Service for this project is restricted due to the following violations: {violations}. "
+    words += "The project owner must upgrade their plan or remove spend caps to restore service."
+    return as_json(402, {"message": words})
+
+
 STATEMENT_TIMEOUT = PostgrestError(500, "57014", "canceling statement due to statement timeout")
 
 _TITLES = {
@@ -145,6 +158,61 @@ _TITLES = {
     504: "Gateway Time-out",
     520: "Web server is returning an unknown error",
     522: "Connection timed out",
+}
+_PAGES = {
+    "nginx": """\
+<html>
+<head><title>{status} {title}</title></head>
+<body>
+<center><h1>{status} {title}</h1></center>
+<hr><center>cloudflare</center>
+</body>
+</html>
+""",
+    # The elements that Cloudflare's own pages are made of; see https://github.com/supabase/supabase/issues/25820
+    "cloudflare": """\
+<!DOCTYPE html>
+<!--[if lt IE 7]> <html class="no-js ie6 oldie" lang="en-US"> <![endif]-->
+<!--[if gt IE 8]><!--> <html class="no-js" lang="en-US"> <!--<![endif]-->
+<head>
+<title>project.supabase.co | {status}: {title}</title>
+<meta charset="UTF-8" />
+<link rel="stylesheet" id="cf_styles-css" href="/cdn-cgi/styles/main.css" />
+<style>body{{margin:0;padding:0}} @media (max-width: 720px) {{ .cf-col > p {{ display: none }} }}</style>
+<!--[if gte IE 10]><!-->
+<script>
+  if (!navigator.cookieEnabled && 1 < 2) {{
+    document.getElementById('cookie-alert').innerHTML = '<b>cookies</b>';
+  }}
+</script>
+<!--<![endif]-->
+</head>
+<body>
+<div id="cf-wrapper"><div id="cf-error-details" class="p-0">
+  <h1><span>{title}</span> <span class="code-label">Error code {status}</span></h1>
+  <div>Visit <a href="https://www.cloudflare.com/5xx-error-landing?utm_source=errorcode_{status}">cloudflare.com</a>
+  for more information.</div>
+  <svg><title>Browser</title></svg><p>What happened? The web server reported an error &mdash; try again later.</p>
+</div></div>
+<script>window._cf_translation = {{}};</script>
+</body>
+</html>
+""",
+    # Source: https://github.com/Kong/kong/blob/master/kong/templates (the error template for text/html)
+    "kong": """\
+<!doctype html>
+<html>
+  <head>
+    <meta charset="utf-8">
+    <title>Error</title>
+  </head>
+  <body>
+    <h1>Error</h1>
+    <p>An invalid response was received from the upstream server.</p>
+    <p>request_id: 0123456789abcdef0123456789abcdef</p>
+  </body>
+</html>
+""",
 }
 _WORDS = {
     "57014": "canceling statement due to statement timeout",

@@ -16,6 +16,7 @@ from elt.errors import (
     LakehouseError,
     Missing,
     Paused,
+    QuotaExceeded,
     Rejected,
     Timeout,
     TooLarge,
@@ -24,6 +25,7 @@ from elt.errors import (
 from elt.postgres import translate
 from elt.sqlstates import error_of
 from elt.supabase import RETRY_AFTER_SECONDS, Project, refused, retry_after, role_of, unanswered
+from tests.gateway.faults import html, restricted
 
 KEY = "sb_secret_do-not-show-me"
 
@@ -83,7 +85,10 @@ def storage(status: str, error: str, message: str = "words") -> httpx.Response:
         (storage("544", "DatabaseTimeout"), Unreachable),
         (answer(429, {"message": "API rate limit exceeded"}), Unreachable),
         (answer(401, {"message": "Invalid API key", "hint": "Double check it"}), Denied),
-        (answer(402, {"message": "exceeded_egress_quota"}), Denied),
+        (answer(402, {"message": "exceed_egress_quota"}), QuotaExceeded),
+        (answer(402, {"code": "42501", "message": "overdue_payment"}), QuotaExceeded),
+        (answer(402, "<html><h1>402 Payment Required</h1></html>"), QuotaExceeded),
+        (storage("402", "PaymentRequired", "exceed_storage_size_quota"), QuotaExceeded),
         (answer(413, "<html><h1>413 Request Entity Too Large</h1></html>"), TooLarge),
         (answer(414, "<html><h1>414 Request-URI Too Large</h1></html>"), TooLarge),
         *((answer(status, "<html><h1>Bad</h1></html>"), Unreachable) for status in (500, 502, 503, 504, 520, 522, 525)),
@@ -100,6 +105,53 @@ def test_an_error_holds_the_servers_words_without_the_page_around_them() -> None
     page = "<html>\r\n<head><title>502 Bad Gateway</title></head>\r\n<body><center>cloudflare</center></body></html>"
     assert refused(answer(502, page)).what == "502 Bad Gateway cloudflare (status 502)"
     assert refused(postgrest(409, "23503")).what == "words more"
+
+
+@pytest.mark.parametrize(
+    ("page", "words"),
+    [
+        (
+            "cloudflare",
+            "project.supabase.co | 522: Connection timed out Connection timed out Error code 522 Visit cloudflare.com "
+            "for more information. What happened? The web server reported an error — try again later. (status 522)",
+        ),
+        (
+            "kong",
+            "Error Error An invalid response was received from the upstream server. "
+            "request_id: 0123456789abcdef0123456789abcdef (status 522)",
+        ),
+    ],
+)
+def test_a_page_with_styles_and_scripts_is_one_readable_line(page: str, words: str) -> None:
+    body = html(522, page=page).body.decode()
+    assert refused(answer(522, body)).what == words
+    assert refused(answer(502, {"message": body})).what == words.replace("status 522", "status 502")
+
+
+def test_a_page_that_is_cut_off_within_its_style_shows_nothing_of_it() -> None:
+    page = html(502, page="cloudflare").body.decode()
+    assert (
+        refused(answer(502, page[: page.index("</style")])).what
+        == "project.supabase.co | 502: Bad Gateway (status 502)"
+    )
+
+
+def test_a_servers_words_keep_what_only_looks_like_a_page() -> None:
+    said = 'invalid input syntax for type numeric: "<b>", 1 < 2 > 0'
+    assert refused(answer(400, {"message": said})).what == f"{said} (status 400)"
+
+
+def test_long_words_are_cut() -> None:
+    assert refused(answer(502, "x" * 1_000)).what == f"{'x' * 299}… (status 502)"
+
+
+def test_a_restricted_organization_is_told_what_that_means_and_what_helps() -> None:
+    error = refused(answer(402, restricted("exceed_storage_size_quota").body.decode()))
+    assert "exceed_storage_size_quota" in error.what
+    assert "every project of the organization" in error.kept
+    assert "deletes in Storage too" in error.kept
+    for help_ in ("dashboard", "Usage and Billing", "upgrade", "spend cap", "next billing cycle"):
+        assert help_ in error.next_step
 
 
 def transport_errors() -> list[type[httpx.TransportError]]:
