@@ -12,6 +12,7 @@ import psycopg
 import pytest
 from hypothesis import HealthCheck, settings
 
+from elt import redaction
 from elt.lakehouse import migrations
 from elt.lakehouse.embedded import start_postgres
 from elt.lakehouse.folder import FolderBucket
@@ -43,7 +44,8 @@ def database_url(server_url: str, name: str) -> str:
 
 @pytest.fixture(autouse=True)
 def _no_settings_of_the_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Tests see no .env and no lakehouse of the person who runs them."""
+    """Tests see no .env and no lakehouse of the person who runs them, and no secret of another test."""
+    redaction.know(())
     others = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
     for name in (*Settings.model_fields, *others):
         monkeypatch.delenv(name.upper(), raising=False)

@@ -10,11 +10,16 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 @dataclass
 class Listener:
-    """What came: method, path, body. ``answers`` are the next status codes, then 200."""
+    """What came: method, path, body, and the headers of each. ``answers`` are the next status codes, then 200.
+
+    ``redirects``: from a path to the address that it is redirected to.
+    """
 
     url: str
     received: list[tuple[str, str, bytes]] = field(default_factory=list)
+    headers: list[dict[str, str]] = field(default_factory=list)
     answers: list[int] = field(default_factory=list)
+    redirects: dict[str, str] = field(default_factory=dict)
 
     @property
     def documents(self) -> list[dict[str, object]]:
@@ -30,11 +35,16 @@ def listening() -> Iterator[Listener]:
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers.get("content-length", 0)))
             listener.received.append((self.command, self.path, body))
-            self.send_response(listener.answers.pop(0) if listener.answers else 200)
+            listener.headers.append(dict(self.headers))
+            if location := listener.redirects.get(self.path):
+                self.send_response(307)
+                self.send_header("location", location)
+            else:
+                self.send_response(listener.answers.pop(0) if listener.answers else 200)
             self.send_header("content-length", "0")
             self.end_headers()
 
-        do_GET = do_POST  # noqa: N815
+        do_GET = do_PUT = do_PATCH = do_DELETE = do_POST  # noqa: N815
 
         def log_message(self, format: str, *args: object) -> None:  # noqa: A002
             pass

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from urllib.parse import urlsplit
 
@@ -11,11 +11,15 @@ from pydantic import SecretStr
 
 from elt import __version__
 from elt.progress import Reporter, about
+from elt.redaction import redacted
 from elt.settings import Settings
 
 TRIES = 3
 PAUSE_SECONDS = 2.0
 TIMEOUT_SECONDS = 10.0
+REDIRECTS = 5
+"""How many redirects of a heartbeat are followed, at most."""
+
 DISCORD_CHARACTERS = 2_000
 """The longest message Discord takes. Source: Discord's documentation, "Execute Webhook"."""
 
@@ -72,16 +76,18 @@ class Alerts:
         """Send the alert; one that cannot be sent is logged."""
         if self.webhook is not None:
             url = self.webhook.get_secret_value()
+            said = {name: redacted(getattr(alert, name)) for name in ("title", "text", "next_step")}
+            told = replace(alert, **said)
             self._try(
                 "ALERT_WEBHOOK",
-                lambda: httpx.post(url, json=payload(url, alert, datetime.now(UTC)), timeout=TIMEOUT_SECONDS),
+                lambda: httpx.post(url, json=payload(url, told, datetime.now(UTC)), timeout=TIMEOUT_SECONDS),
             )
 
     def ping(self) -> None:
         """Tell the dead-man switch that a run succeeded."""
         if self.heartbeat is not None:
             url = self.heartbeat.get_secret_value()
-            self._try("HEARTBEAT_URL", lambda: httpx.get(url, timeout=TIMEOUT_SECONDS, follow_redirects=True))
+            self._try("HEARTBEAT_URL", lambda: _get(url))
 
     def _try(self, variable: str, request: Callable[[], httpx.Response]) -> None:
         problem = ""
@@ -96,5 +102,22 @@ class Alerts:
             if answer.is_success:
                 return
             problem = f"HTTP {answer.status_code}"
+            if answer.next_request is not None:
+                problem += f", a redirect to {answer.next_request.url.host}: set {variable} to the address it leads to"
         with about(level="warning"):
             self.reporter.say(f"{variable} could not be reached: {problem}")
+
+
+def _get(url: str) -> httpx.Response:
+    """The answer, after redirects to the same host: the address is a secret, and another host has no business with it.
+
+    Nor does a network: what began encrypted stays so.
+    """
+    with httpx.Client(timeout=TIMEOUT_SECONDS) as client:
+        answer = client.get(url)
+        for _ in range(REDIRECTS):
+            onward, sent = answer.next_request, answer.url
+            if onward is None or onward.url.host != sent.host or (sent.scheme, onward.url.scheme) == ("https", "http"):
+                break
+            answer = client.send(onward)
+        return answer

@@ -74,7 +74,8 @@ def lakehouse_project(settings: Settings) -> "Project | None":
         return None
     from elt.supabase import Project
 
-    return Project(settings.lakehouse_url, settings.lakehouse_key.get_secret_value(), in_flight=settings.max_in_flight)
+    key = settings.lakehouse_key.get_secret_value()
+    return Project(settings.lakehouse_url, key, in_flight=settings.max_in_flight, allow_http=settings.allow_http)
 
 
 def _direct_tables(url: str) -> PostgresTables:
@@ -93,7 +94,9 @@ def source_of(settings: Settings) -> Source:
         from elt.sources.supabase import SupabaseSource
 
         key = settings.supabase_key.get_secret_value()
-        return SupabaseSource(settings.supabase_url, key, in_flight=settings.max_in_flight)
+        return SupabaseSource(
+            settings.supabase_url, key, in_flight=settings.max_in_flight, allow_http=settings.allow_http
+        )
     if settings.source_files is not None:
         return FilesSource(settings.source_files)
     if settings.source_db_url is not None:

@@ -9,7 +9,8 @@
     ├── Stopped                   the process was asked to end (SIGTERM) in the middle of a run
     └── LakehouseError            the lakehouse (or the source's server) answered with an error
         ├── Unreachable           no answer: network, stopped server            (transient: tried again)
-        │   └── Paused            the hosted project sleeps                     (not tried again)
+        │   ├── Paused            the hosted project sleeps                     (not tried again)
+        │   └── Redirected        the server names another address              (not tried again)
         ├── Timeout               the server gave up on a long request          (the batch is halved)
         ├── TooLarge              the server refused the request's size         (the batch is halved)
         ├── QuotaExceeded         the organisation's quota is used up, or a payment overdue  (not tried again)
@@ -74,10 +75,13 @@ class LakehouseError(MedallionError):
 
     ``repeated``: the request had been tried before without an answer, so that its first try may have landed.
     ``retry_after``: the seconds that the server asked to wait before another try.
+    ``detail``: what PostgreSQL says of the row (its DETAIL), often all of it. That is data: it may go into quarantine,
+    which is in the shop's own database, and into no message.
     """
 
     repeated = False
     retry_after = 0.0
+    detail = ""
 
 
 class Unreachable(LakehouseError):
@@ -86,6 +90,10 @@ class Unreachable(LakehouseError):
 
 class Paused(Unreachable):
     """The hosted project was paused for want of activity; only its owner can wake it."""
+
+
+class Redirected(Unreachable):
+    """The server sends requests on to another address; a key goes to the address it was given for, and nowhere else."""
 
 
 class Timeout(LakehouseError):

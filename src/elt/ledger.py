@@ -24,6 +24,7 @@ from elt.concurrency import ahead
 from elt.errors import AccountingError, LeaseError, MedallionError
 from elt.keys import StatusKey
 from elt.lakehouse.ports import Tables
+from elt.redaction import words_of
 
 LEASE_SECONDS = 60
 """How long a lease outlives its holder on another host."""
@@ -134,12 +135,8 @@ class Execution:
 
     def fail(self, error: BaseException) -> None:
         """Record that the layer failed, and with which words."""
-        if isinstance(error, MedallionError):
-            words = error.what
-        elif isinstance(error, KeyboardInterrupt):
-            words = str(error) or "interrupted from the keyboard"
-        else:
-            words = f"{type(error).__name__}: {error}"
+        interrupted = isinstance(error, KeyboardInterrupt)
+        words = str(error) or "interrupted from the keyboard" if interrupted else words_of(error)
         self._close(None, None, None, words, {})
 
     def _close(

@@ -12,7 +12,7 @@ from tenacity import (
     wait_random_exponential,
 )
 
-from elt.errors import LakehouseError, Paused, Unreachable
+from elt.errors import LakehouseError, Paused, Redirected, Unreachable
 
 T = TypeVar("T")
 
@@ -41,7 +41,7 @@ def patiently(request: Callable[[], T], *, tries: int, wait_seconds: float) -> T
 
 
 def _is_transient(error: BaseException) -> bool:
-    return isinstance(error, Unreachable) and not isinstance(error, Paused)
+    return isinstance(error, Unreachable) and not isinstance(error, Paused | Redirected)
 
 
 def _asked_pause(state: RetryCallState) -> float:

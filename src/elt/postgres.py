@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 import pyarrow.csv as pcsv
 from psycopg import sql
 
+from elt.addresses import check_database
 from elt.errors import Denied, LakehouseError, Unreachable
 from elt.notation import all_decimals
 from elt.sqlstates import error_of
@@ -23,6 +24,7 @@ _BLOCK_BYTES = 1 << 20
 
 def connect(url: str, *, setting: str) -> psycopg.Connection:
     """A connection in autocommit mode. ``setting`` is the variable to name when it fails; the URL is a secret."""
+    check_database(url, setting)
     try:
         return psycopg.connect(url, autocommit=True, connect_timeout=CONNECT_SECONDS, client_encoding="utf8")
     except psycopg.OperationalError as error:
@@ -36,7 +38,7 @@ def connect(url: str, *, setting: str) -> psycopg.Connection:
             "again: it goes on from there",
         ) from None  # psycopg's traceback would show the URL
     except psycopg.Error as error:
-        raise LakehouseError(f"{setting} is not a PostgreSQL URL: {type(error).__name__}") from None
+        raise LakehouseError(f"cannot connect to {setting}: {type(error).__name__}") from None
 
 
 def read_schema(schema: pa.Schema) -> pcsv.ConvertOptions:
@@ -99,17 +101,18 @@ def translated_errors(doing: str) -> Iterator[None]:
     try:
         yield
     except psycopg.Error as error:
-        raise translate(error, doing) from error
+        raise translate(error, doing) from None  # the words of psycopg's own hold whole rows
 
 
 def translate(error: psycopg.Error, doing: str) -> LakehouseError:
-    """The kind of error by SQLSTATE."""
+    """The kind of error by SQLSTATE; what PostgreSQL says of the row is in its ``detail`` alone."""
     state = error.sqlstate or ""
     words = error.diag.message_primary or " ".join(str(error).split()) or type(error).__name__
-    detail = f" ({error.diag.message_detail})" if error.diag.message_detail else ""
-    text = f"{doing}: {words}{detail}"
-    if known := error_of(state, text):
-        return known
+    text = f"{doing}: {words}"
+    found = error_of(state, text) or LakehouseError(text)
     if not state and isinstance(error, psycopg.OperationalError):
-        return Unreachable(text, next_step="start the database, then run the same command again: it goes on from there")
-    return LakehouseError(text)
+        found = Unreachable(
+            text, next_step="start the database, then run the same command again: it goes on from there"
+        )
+    found.detail = error.diag.message_detail or ""
+    return found

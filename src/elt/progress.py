@@ -13,8 +13,12 @@ from typing import Protocol, TextIO
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from elt.redaction import redacted
+
 LINE_EVERY_SECONDS = 10.0
 
+WORDS = frozenset(("kept", "next"))
+"""Fields of ``about`` that are sentences; the others are for programs."""
 
 _ABOUT: ContextVar[dict[str, object]] = ContextVar("about", default={})  # noqa: B039 - never changed in place
 
@@ -58,7 +62,7 @@ class TerminalReporter:
         self._lock = Lock()
 
     def say(self, text: str) -> None:  # noqa: D102
-        self._console.print(text, highlight=False, markup=False, emoji=False)
+        self._console.print(redacted(text), highlight=False, markup=False, emoji=False)
 
     @contextmanager
     def task(self, name: str, total: int | None) -> Iterator[Task]:  # noqa: D102
@@ -91,7 +95,7 @@ class PlainReporter:
         self._every_seconds = every_seconds
 
     def say(self, text: str) -> None:  # noqa: D102
-        print(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}", file=self._stream, flush=True)
+        print(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {redacted(text)}", file=self._stream, flush=True)
 
     @contextmanager
     def task(self, name: str, total: int | None) -> Iterator[Task]:  # noqa: D102
@@ -122,7 +126,8 @@ class JsonReporter(PlainReporter):
     def say(self, text: str) -> None:  # noqa: D102
         now = datetime.now(UTC).isoformat(timespec="milliseconds")
         known = {name: value for name, value in _ABOUT.get().items() if value not in ("", None)}
-        fields = {"time": now, "level": "info", **known, "message": text}
+        known |= {name: redacted(value) for name, value in known.items() if name in WORDS and isinstance(value, str)}
+        fields = {"time": now, "level": "info", **known, "message": redacted(text)}
         print(json.dumps(fields, ensure_ascii=False, default=str), file=self._stream, flush=True)
 
 

@@ -34,6 +34,7 @@ from elt.crontab import Calendar
 from elt.errors import LeaseError, Stopped
 from elt.invocation import typed
 from elt.progress import Reporter, about
+from elt.redaction import redacted, words_of
 from elt.settings import Settings
 
 PAUSES = [
@@ -200,7 +201,7 @@ class Scheduler:
             failures=self.state.failures,
             attempt_at=None if self.state.done else self.state.attempt_at,
             working=self._working.value if self._working else None,
-            error=self._error,
+            error=redacted(self._error),
         )
 
     def _do(self, work: Work) -> Outcome:
@@ -344,7 +345,7 @@ def serve(settings: Settings, reporter: Reporter) -> bool:
 
     def broken(event: JobExecutionEvent) -> None:
         with about(level="error"):
-            reporter.say(f"the scheduler's {event.job_id} failed: {type(event.exception).__name__}: {event.exception}")
+            reporter.say(f"the scheduler's {event.job_id} failed: {words_of(event.exception)}")
 
     clockwork = BackgroundScheduler(
         timezone=UTC,

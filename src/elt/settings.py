@@ -2,11 +2,11 @@
 
 from pathlib import Path
 from typing import Literal
-from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from elt import addresses, redaction
 from elt.catalog import WRITE_ROWS
 from elt.errors import ConfigurationError
 
@@ -33,6 +33,9 @@ class Settings(BaseSettings):
     max_in_flight: int = Field(4, ge=1, le=32, description="Requests to a Supabase project at a time.")
     write_rows: int = Field(
         WRITE_ROWS, ge=1, le=WRITE_ROWS, description="Rows in one write request; lower it for a small project."
+    )
+    allow_http: bool = Field(
+        False, description="Send the keys by plain http:// to hosts outside this machine's own network as well."
     )
     source_db_url: SecretStr | None = Field(None, description="PostgreSQL of the shop (postgresql://…).")
     source_db_schema: str = Field("public", description="Schema of the shop's tables in SOURCE_DB_URL.")
@@ -70,18 +73,34 @@ class Settings(BaseSettings):
 
     def _hosted(self, name: str) -> bool:
         url: SecretStr | None = getattr(self, name)
-        try:
-            host = (urlsplit(url.get_secret_value()).hostname or "") if url else ""
-        except ValueError:  # not a URL: whoever connects to it says so better
-            return False
-        return host.endswith((".supabase.co", ".supabase.com"))
+        hosts = addresses.hosts_of_database(url.get_secret_value()) if url else []
+        return any(host.endswith((".supabase.co", ".supabase.com")) for host in hosts)
 
-    @field_validator("alert_webhook", "heartbeat_url")
-    @classmethod
-    def _is_an_address(cls, url: SecretStr | None) -> SecretStr | None:
-        if url is not None and not url.get_secret_value().startswith(("http://", "https://")):
-            raise ValueError("it has to begin with https:// or http://")
-        return url
+    @property
+    def secrets(self) -> list[str]:
+        """What must never be in a message."""
+        return [value.get_secret_value() for _, value in self if isinstance(value, SecretStr)]
+
+    @property
+    def shown(self) -> list[str]:
+        """What may be in one: every other setting."""
+        return [str(value) for _, value in self if value is not None and not isinstance(value, SecretStr)]
+
+    @model_validator(mode="after")
+    def _addresses(self) -> "Settings":
+        """What cannot be used is refused now, with a ``ConfigurationError`` of its own, and not in two months."""
+        for name in ("lakehouse_url", "supabase_url"):
+            if url := getattr(self, name):
+                addresses.check_project(url, name.upper(), allow_http=self.allow_http)
+        for name, check in (
+            ("lakehouse_db_url", addresses.check_database),
+            ("source_db_url", addresses.check_database),
+            ("alert_webhook", addresses.check_address),
+            ("heartbeat_url", addresses.check_address),
+        ):
+            if secret := getattr(self, name):
+                check(secret.get_secret_value(), name.upper())
+        return self
 
     @model_validator(mode="after")
     def _whole_projects(self) -> "Settings":
@@ -108,7 +127,7 @@ class Settings(BaseSettings):
 def load_settings(env_file: Path | None = Path(".env")) -> Settings:
     """The settings, or a ``ConfigurationError`` that names the variable and never shows its value."""
     try:
-        return Settings(_env_file=env_file)
+        settings = Settings(_env_file=env_file)
     except ValidationError as error:
         problem = error.errors()[0]
         variable = ".".join(map(str, problem["loc"])).upper()
@@ -118,3 +137,5 @@ def load_settings(env_file: Path | None = Path(".env")) -> Settings:
             kept="nothing was read or written",
             next_step="correct it in .env (see .env.example)",
         ) from None
+    redaction.know(settings.secrets, settings.shown)
+    return settings

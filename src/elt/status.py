@@ -10,6 +10,7 @@ from elt.lakehouse import snapshots
 from elt.lakehouse.ports import Lakehouse
 from elt.ledger import Ledger, recent
 from elt.quarantine import ROWS, VALUES, Group, summary
+from elt.redaction import redacted
 from elt.settings import Settings
 
 LAYERS = ("bronze", "silver", "gold")
@@ -140,8 +141,9 @@ def _entry(row: dict[str, object]) -> Entry:
     key = None if row["chave"] is None else StatusKey(int(str(row["chave"])))
     started = datetime.fromisoformat(str(row["iniciada_em"]))
     ended = None if row["terminada_em"] is None else datetime.fromisoformat(str(row["terminada_em"]))
-    if row["erro"]:
-        words = f"failed in {row['camada']}: {row['erro']}"
+    error = None if row["erro"] is None else redacted(str(row["erro"]))
+    if error:
+        words = f"failed in {row['camada']}: {error}"
     elif key is None:
         words = f"not finished in {row['camada']}: running, or killed"
     else:
@@ -155,6 +157,6 @@ def _entry(row: dict[str, object]) -> Entry:
         seconds=None if ended is None else (ended - started).total_seconds(),
         rows={} if key is None else {name: int(str(row[column])) for name, column in COUNTED.items()},
         snapshot=None if row["snapshot"] is None else str(row["snapshot"]),
-        error=None if row["erro"] is None else str(row["erro"]),
+        error=error,
         undone=row["desfeita_em"] is not None,
     )

@@ -27,6 +27,7 @@ import orjson
 from supabase import Client, create_client
 from supabase.lib.client_options import SyncClientOptions
 
+from elt.addresses import check_project
 from elt.errors import (
     ConfigurationError,
     Denied,
@@ -34,6 +35,7 @@ from elt.errors import (
     Missing,
     Paused,
     QuotaExceeded,
+    Redirected,
     Rejected,
     TooLarge,
     Unreachable,
@@ -70,7 +72,8 @@ class Project:
     """One project: the official client (``client``), and ``ask``, through which every request to it goes.
 
     ``url_setting`` and ``key_setting`` are the variables to name when something is wrong with them. The key is in the
-    client's headers and nowhere else.
+    client's headers and nowhere else, and goes to ``url`` and nowhere else; by plain ``http://`` to this machine and
+    its own network only, unless ``allow_http``.
     """
 
     def __init__(
@@ -82,8 +85,9 @@ class Project:
         key_setting: str = "LAKEHOUSE_KEY",
         in_flight: int = IN_FLIGHT,
         wait_seconds: float = 1.0,
+        allow_http: bool = False,
     ) -> None:
-        check_address(url, key, url_setting, key_setting)
+        check_address(url, key, url_setting, key_setting, allow_http=allow_http)
         self.url = url.rstrip("/")
         self.role = role_of(key)
         self.url_setting = url_setting
@@ -91,9 +95,11 @@ class Project:
         self.in_flight = in_flight
         self._wait_seconds = wait_seconds
         self.http = _Http(
+            self.url,
             http2=False,
             verify=_certificates(),
-            follow_redirects=True,
+            # What goes unencrypted goes there directly: a proxy would read the key.
+            trust_env=allow_http or self.url.lower().startswith("https"),
             timeout=httpx.Timeout(ANSWER_SECONDS, connect=CONNECT_SECONDS, pool=None),
             limits=httpx.Limits(max_connections=in_flight, max_keepalive_connections=in_flight),
         )
@@ -165,24 +171,49 @@ class Project:
         """The same error with what we were doing, and the project's settings in what to do next."""
         next_step = error.next_step.format(url=self.url_setting, key=self.key_setting, host=self.host)
         named = type(error)(f"{doing}: {error.what}", kept=error.kept, next_step=next_step)
-        named.retry_after = error.retry_after
+        named.retry_after, named.detail = error.retry_after, error.detail
         return named
 
 
 class _Http(httpx.Client):
-    """An httpx client that raises ``LakehouseError`` for every answer that is not a success, and for none at all."""
+    """An httpx client that raises ``LakehouseError`` for every answer that is not a success, and for none at all.
+
+    Every request carries the key, so none goes to another place than ``home``, whoever asks for it or redirects to it.
+    """
+
+    def __init__(self, home: str, **options: Any) -> None:  # noqa: ANN401
+        super().__init__(**options)
+        self._home = _origin(httpx.URL(home))
 
     def send(self, request: httpx.Request, **options: Any) -> httpx.Response:  # noqa: ANN401
+        if _origin(request.url) != self._home:
+            raise _elsewhere(request.url)
         try:
-            response = super().send(request, **options)
+            response = super().send(request, **{**options, "follow_redirects": False})
         except httpx.TransportError as error:
             raise unanswered(error) from error
-        if not response.is_error:
+        if response.is_success:
             return response
         response.read()
+        if response.next_request is not None:
+            raise _elsewhere(response.next_request.url, response.status_code)
         refusal = refused(response)
         refusal.retry_after = retry_after(response.headers.get("retry-after", ""), datetime.now(UTC))
         raise refusal
+
+
+def _origin(url: httpx.URL) -> tuple[str, str, int | None]:
+    return url.scheme, url.host, url.port
+
+
+def _elsewhere(url: httpx.URL, status: int | None = None) -> Redirected:
+    """The error for a request that the server would have elsewhere. Of the address only scheme and host are shown."""
+    how = f" (status {status})" if status else ""
+    return Redirected(
+        f"the server redirects to {url.scheme}://{url.netloc.decode()}{how}; the key was not sent there",
+        next_step="set {url} to the address that answers itself, if this is your project's (https:// instead of "
+        "http://, another name); if it is not, look what on the way answers for {host}: a log-in page, a proxy",
+    )
 
 
 def retry_after(asked: str, now: datetime) -> float:
@@ -235,10 +266,18 @@ def refused(response: httpx.Response) -> LakehouseError:
     HTTP 400, a gateway in front of them HTML or ``{message}``.
     """
     document = _document(response)
-    words = " ".join(
-        str(document[name]) for name in ("message", "msg", "details", "hint") if document.get(name) not in (None, "")
-    )
-    words = _short(words or response.text) or response.reason_phrase
+    error = _error_of(document, response)
+    if not _is_postgrests(document):
+        error.detail = _short(str(document.get("details") or ""))
+    return error
+
+
+def _error_of(document: dict[str, Any], response: httpx.Response) -> LakehouseError:
+    """The same without its ``detail``."""
+    # PostgREST's own details say what it looked for; PostgreSQL's are its DETAIL, often a whole row.
+    names = ("message", "msg", *(["details"] if _is_postgrests(document) else []), "hint")
+    words = " ".join(str(document[name]) for name in names if document.get(name) not in (None, ""))
+    words = _short(words or ("" if "details" in document else response.text)) or response.reason_phrase
     status = _status(document, response)
     if status == 402:
         return _restricted(words)
@@ -250,6 +289,11 @@ def refused(response: httpx.Response) -> LakehouseError:
     if status == 540:
         return Paused("the project is paused", next_step=RESTORE)
     return _of_status(status, str(document.get("error", "")), words)
+
+
+def _is_postgrests(document: dict[str, Any]) -> bool:
+    """Whether it is an error of PostgREST's own, not one of the database that it passes on."""
+    return str(document.get("code", "")).startswith("PGRST")
 
 
 def _restricted(words: str) -> QuotaExceeded:
@@ -386,33 +430,15 @@ def role_of(key: str) -> str:
         return ""
 
 
-def check_address(url: str, key: str, url_setting: str, key_setting: str) -> None:
+def check_address(url: str, key: str, url_setting: str, key_setting: str, *, allow_http: bool = False) -> None:
     """Nothing, if the two could be a project's; a ``ConfigurationError`` that names the setting if not."""
-    _check_url(url, url_setting)
-    _check_key(key, key_setting)
-
-
-def _check_url(url: str, setting: str) -> None:
-    try:
-        parsed = httpx.URL(url)
-    except httpx.InvalidURL as error:
-        raise _misconfigured(f"{setting} is not a URL: {error}", setting) from None
-    if parsed.scheme not in ("http", "https") or not re.fullmatch(r"[\w.:-]+", parsed.host):
-        raise _misconfigured(f"{setting} is not an http(s) URL", setting)
-    if parsed.path.rstrip("/"):
-        raise _misconfigured(f"{setting} has a path ({parsed.path}); the project's URL has none", setting)
-
-
-def _check_key(key: str, setting: str) -> None:
+    check_project(url, url_setting, allow_http=allow_http)
     if not key.isascii() or not key.isprintable() or " " in key:
-        raise _misconfigured(f"{setting} holds characters that no key has (a space, a line end, an accent?)", setting)
-
-
-def _misconfigured(what: str, setting: str) -> ConfigurationError:
-    where = "Project Settings → Data API → Project URL" if setting.endswith("URL") else "Project Settings → API Keys"
-    return ConfigurationError(
-        what, kept="nothing was read or written", next_step=f"copy {setting} again from the dashboard: {where}"
-    )
+        raise ConfigurationError(
+            f"{key_setting} holds characters that no key has (a space, a line end, an accent?)",
+            kept="nothing was read or written",
+            next_step=f"copy {key_setting} again from the dashboard: Project Settings → API Keys",
+        )
 
 
 def quoted(column: str) -> str:

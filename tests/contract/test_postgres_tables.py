@@ -9,6 +9,7 @@ import pytest
 
 from elt.frames import to_frame
 from elt.lakehouse.ports import Lakehouse, Within, Written
+from elt.redaction import traceback_of, words_of
 
 
 def frame(**columns: Sequence[str | None]) -> pd.DataFrame:
@@ -72,3 +73,19 @@ def test_a_connection_that_broke_is_opened_again(lakehouse: Lakehouse, server_ur
     with psycopg.connect(server_url, autocommit=True) as connection:
         connection.execute("select pg_terminate_backend(pid) from pg_stat_activity where datname like 'test_%'")
     assert tables.upsert("silver.clientes", frame(id=["1"], nome=["b"]), key="id") == Written(updated=1)
+
+
+def test_a_row_in_postgresqls_words_is_not_in_the_words_of_a_bug_nor_in_its_traceback(server_url: str) -> None:
+    with psycopg.connect(server_url) as connection:
+        connection.execute("create temporary table t (nome text, email text check (email = ''))")
+        with pytest.raises(psycopg.Error) as caught:
+            connection.execute("insert into t values ('Ana', 'ana@exemplo.com.br')")
+    assert "ana@exemplo" in str(caught.value)
+    words = 'CheckViolation: new row for relation "t" violates check constraint "t_email_check"'
+    assert words_of(caught.value) == words
+    bug = RuntimeError("a bug")
+    bug.__cause__ = caught.value
+    shown = traceback_of(bug)
+    assert words in shown
+    assert "RuntimeError: a bug" in shown
+    assert "ana@exemplo" not in shown.replace("insert into t values ('Ana', 'ana@exemplo.com.br')", "")  # this line

@@ -1,19 +1,31 @@
-"""Who may do what in a hosted lakehouse: row-level security and grants are PostgreSQL's own, asked through the API."""
+"""Who may do what in a hosted lakehouse: row-level security and grants are PostgreSQL's own, asked through the API.
+
+And where a key goes: to its own project, and nowhere else.
+"""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import httpx
+import pandas as pd
 import pytest
 
-from elt.catalog import TABLES
-from elt.errors import Denied, LakehouseError
+from elt.catalog import CLIENTES, TABLES
+from elt.errors import ConfigurationError, Denied, LakehouseError, Redirected
+from elt.hosted import checks as hosted_checks
 from elt.lakehouse import migrations
+from elt.lakehouse.ports import Lakehouse, Within
+from elt.lakehouse.resumable import CHUNK_BYTES
+from elt.lakehouse.supabase import SupabaseBucket
 from elt.progress import SilentReporter
 from elt.runner import Runner
+from elt.sources.supabase import SupabaseSource
+from elt.supabase import Project
+from tests.gateway.faults import Rule
 from tests.gateway.fixtures import Gateway
 from tests.hosted import BUCKET, fill_shop, lakehouse_of, project_of, shop_of
+from tests.listening import Listener, listening
 
 OPEN_DEMO = migrations.FOLDER.parent / "open-demo.sql"
 EVERY_TABLE = [
@@ -171,3 +183,123 @@ def test_the_files_that_open_and_close_can_be_run_twice(gateway: Gateway) -> Non
         gateway.sql(file.read_text())
     with lakehouse_of(project_of(gateway, gateway.anon_key)) as closed, pytest.raises(Denied):
         closed.tables.count("gold.analise_produtos")
+
+
+# A key leaves for nobody else.
+
+
+@pytest.fixture
+def elsewhere() -> Iterator[Listener]:
+    """Another host, which answers everything and keeps what it is sent."""
+    with listening() as found:
+        yield found
+
+
+REQUESTS: dict[str, Callable[[Lakehouse], object]] = {
+    "reading": lambda hosted: list(hosted.tables.pages("silver.clientes", CLIENTES.silver_schema, key="id", size=9)),
+    "writing": lambda hosted: hosted.tables.upsert("silver.clientes", pd.DataFrame({"id": ["1"]}), key="id"),
+    "deleting rows": lambda hosted: hosted.tables.delete("silver.clientes", Within("id", ["1"])),
+    "counting": lambda hosted: hosted.tables.count("silver.clientes"),
+    "storing": lambda hosted: hosted.bucket.put("2026/object", b"x"),
+    "storing in chunks": lambda hosted: hosted.bucket.put("2026/object", bytes(CHUNK_BYTES + 1)),
+    "getting": lambda hosted: hosted.bucket.get("2026/object"),
+    "listing": lambda hosted: hosted.bucket.list(),
+    "removing": lambda hosted: hosted.bucket.delete(["2026/object"]),
+}
+
+
+@pytest.mark.parametrize(
+    ("status", "request_"),
+    [
+        *((status, REQUESTS["counting"]) for status in (301, 302, 303, 307)),
+        *((308, request) for request in REQUESTS.values()),
+    ],
+    ids=["301", "302", "303", "307", *REQUESTS],
+)
+def test_no_request_with_a_key_follows_a_redirect(
+    shared_gateway: Gateway, elsewhere: Listener, status: int, request_: Callable[[Lakehouse], object]
+) -> None:
+    shared_gateway.empty()
+    with lakehouse_of(project_of(shared_gateway)) as hosted:
+        shared_gateway.faults(Rule(kind="status", status=status, location=elsewhere.url))
+        with pytest.raises(Redirected) as caught:
+            request_(hosted)
+    assert elsewhere.received == []
+    assert f"redirects to {elsewhere.url} (status {status}); the key was not sent there" in caught.value.what
+    assert "set LAKEHOUSE_URL to the address that answers itself" in caught.value.next_step
+    assert len(shared_gateway.requests()) == 1  # it is not tried again
+
+
+def test_the_shops_key_follows_none_either(shop_gateway: Gateway, elsewhere: Listener) -> None:
+    shop_gateway.faults(Rule(kind="status", status=302, location=elsewhere.url))
+    with pytest.raises(Redirected) as caught, shop_of(shop_gateway).open():
+        pass
+    assert elsewhere.received == []
+    assert "set SUPABASE_URL to" in caught.value.next_step
+
+
+def test_a_redirect_to_the_same_host_is_not_followed_either(shared_gateway: Gateway) -> None:
+    shared_gateway.empty()
+    shared_gateway.faults(Rule(kind="status", status=308, location=f"{shared_gateway.url}/moved"))
+    with lakehouse_of(project_of(shared_gateway)) as hosted, pytest.raises(Redirected):
+        hosted.tables.count("silver.clientes")
+    assert shared_gateway.requests("/moved") == []
+
+
+def test_setting_up_names_the_setting_that_redirects(shared_gateway: Gateway, elsewhere: Listener) -> None:
+    shared_gateway.empty()
+    shared_gateway.faults(Rule(kind="status", status=301, location=elsewhere.url))
+    with project_of(shared_gateway) as project:
+        first, *others = hosted_checks(project, BUCKET)
+    assert first.problem.startswith("LAKEHOUSE_URL: ")
+    assert "redirects to" in first.problem
+    assert others == []
+
+
+def test_an_upload_goes_on_at_the_projects_own_address_whatever_host_the_server_names(
+    shared_gateway: Gateway, elsewhere: Listener
+) -> None:
+    shared_gateway.empty()
+    content = bytes(CHUNK_BYTES) + b"the end"
+    with project_of(shared_gateway) as project:
+        send = project.http.send
+
+        def behind_a_proxy(request: httpx.Request, **options: object) -> httpx.Response:
+            answer = send(request, **options)
+            if location := answer.headers.get("Location"):
+                answer.headers["Location"] = location.replace(shared_gateway.url, elsewhere.url)
+            return answer
+
+        project.http.send = behind_a_proxy  # type: ignore[method-assign]
+        bucket = SupabaseBucket(project, BUCKET)
+        bucket.put("2026/object", content)
+        assert bucket.get("2026/object") == content
+    assert elsewhere.received == []
+
+
+def test_no_request_of_a_project_goes_to_another_host_whoever_asks_for_it(
+    shared_gateway: Gateway, elsewhere: Listener
+) -> None:
+    shared_gateway.empty()
+    with project_of(shared_gateway) as project, pytest.raises(Redirected, match="the key was not sent"):
+        project.http.get(f"{elsewhere.url}/object", headers=project.headers)
+    assert elsewhere.received == []
+
+
+def test_what_goes_unencrypted_does_not_go_through_a_proxy(
+    shared_gateway: Gateway, elsewhere: Listener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shared_gateway.empty()
+    for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
+        monkeypatch.setenv(name, elsewhere.url)
+    with lakehouse_of(project_of(shared_gateway)) as hosted:
+        assert hosted.tables.count("silver.clientes") == 0
+    assert elsewhere.received == []
+
+
+def test_a_key_does_not_leave_this_network_unencrypted() -> None:
+    with pytest.raises(ConfigurationError, match="LAKEHOUSE_URL is plain http:// to db"):
+        Project("http://db.example.org", "sb_secret_x")
+    with pytest.raises(ConfigurationError, match="SUPABASE_URL is plain http:// to db"):
+        SupabaseSource("http://db.example.org", "sb_secret_x")
+    Project("http://db.example.org", "sb_secret_x", allow_http=True).close()

@@ -1,5 +1,6 @@
 """What every ``Tables`` does, whatever is behind it."""
 
+import traceback
 from decimal import Decimal
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 from elt.catalog import ANALISE_PRODUTOS, CLIENTES, PEDIDOS, PRODUTOS, REJEITADOS
 from elt.errors import Missing, Rejected
 from elt.frames import to_frame
+from elt.lakehouse.batches import upsert_all, upsert_in_batches
 from elt.lakehouse.ports import Lakehouse, Tables, Within, Written
 from tests.shops import rows_of
 
@@ -158,6 +160,30 @@ def test_columns_that_are_not_given_keep_their_value(tables: Tables) -> None:
 
 def test_an_upsert_of_nothing_does_nothing(tables: Tables) -> None:
     assert tables.upsert("silver.clientes", clientes(), key="id") == Written()
+
+
+def test_what_the_server_says_of_a_row_it_refuses_is_no_part_of_the_message(tables: Tables) -> None:
+    orphan = pd.DataFrame({"id": ["1"], "id_cliente": ["Ana"], "id_produto": ["10"]})
+    with pytest.raises(Rejected, match="violates foreign key constraint") as caught:
+        tables.upsert("silver.pedidos", orphan, key="id")
+    assert "Ana" not in caught.value.what
+    assert "Ana" not in "".join(traceback.format_exception(caught.value))
+    assert "(id_cliente)=(Ana)" in caught.value.detail
+
+
+def test_a_refused_row_of_the_pipelines_own_is_an_error_without_the_row(tables: Tables) -> None:
+    orphan = pd.DataFrame({"id": ["1"], "id_cliente": ["Ana"], "id_produto": ["10"]})
+    with pytest.raises(Rejected, match="violates foreign key constraint") as caught:
+        upsert_all(tables, "silver.pedidos", orphan)
+    assert "Ana" not in caught.value.what
+
+
+def test_a_refused_row_of_the_shop_has_the_servers_words_about_it_as_its_reason(tables: Tables) -> None:
+    orphan = pd.DataFrame({"id": ["1"], "id_cliente": ["Ana"], "id_produto": ["10"]})
+    _, refused = upsert_in_batches(tables, "silver.pedidos", orphan)
+    (reason,) = refused.values()
+    assert reason.startswith("o banco de dados recusou a linha: ")
+    assert "(id_cliente)=(Ana)" in reason
 
 
 def test_a_batch_with_one_bad_row_leaves_nothing_behind(tables: Tables) -> None:

@@ -12,6 +12,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from elt import telemetry
 from elt.errors import SourceError
 from elt.ledger import recent
+from elt.redaction import know
 from elt.runner import Runner
 from tests.commands import json_lines, run_command
 from tests.listening import listening
@@ -92,6 +93,19 @@ def test_a_layer_that_fails_is_a_failed_span(exporter: InMemorySpanExporter, run
     with pytest.raises(SourceError):
         runner.run(source)
     assert [span.status.is_ok for span in exporter.get_finished_spans()] == [False, False]
+
+
+def test_a_failed_span_holds_neither_a_secret_nor_the_tracebacks_of_one(exporter: InMemorySpanExporter) -> None:
+    know(["sb_secret_do-not-show-me"])
+    with pytest.raises(ValueError, match="show"), telemetry.span("run"):
+        raise ValueError("sb_secret_do-not-show-me")
+    (span,) = exporter.get_finished_spans()
+    (event,) = span.events
+    facts = dict(event.attributes or {})
+    assert (event.name, facts["exception.type"]) == ("exception", "ValueError")
+    assert span.status.description == facts["exception.message"] == "ValueError: ***"
+    assert "ValueError: ***" in str(facts["exception.stacktrace"])
+    assert "do-not-show-me" not in span.to_json()
 
 
 def test_the_standard_variables_send_spans_to_a_collector(env: dict[str, str], tmp_path: Path) -> None:

@@ -115,7 +115,7 @@ class App:
             return restricted(self.faults.restricted)
         for rule in rules:
             if rule.kind == "status":
-                return failure(rule)
+                return failure(rule, path)
         if self.faults.max_url is not None and len(path) + len(query) > self.faults.max_url:
             return too_long()
         if self.faults.max_body is not None and len(body) > self.faults.max_body:

@@ -19,7 +19,8 @@ class Rule(BaseModel):
     """One thing that goes wrong for some requests: those of ``methods`` whose path begins with ``path``.
 
     Of these, the ``on``-th ones (counted from 1 since the rule was set), or a random ``share``, or all; at most
-    ``times``. ``status`` answers with it (``code``: as PostgREST's error); ``drop_before`` and ``drop_after`` close the
+    ``times``. ``status`` answers with it (``code``: as PostgREST's error; ``location``: sending the client on to that
+    address, followed by the path asked for); ``drop_before`` and ``drop_after`` close the
     connection before or after the work is done; ``truncate_answer`` closes it in the middle of the answer;
     ``truncate_upload`` in the middle of the request (a resumable upload keeps what came); ``slow`` waits ``seconds``.
     ``page``: whose HTML a ``status`` is answered with.
@@ -37,6 +38,7 @@ class Rule(BaseModel):
     status: int = 503
     code: str | None = None
     page: Literal["nginx", "cloudflare", "kong"] = "nginx"
+    location: str | None = None
     retry_after: int | None = None
     seconds: float = 0.0
 
@@ -98,12 +100,14 @@ class Faults(BaseModel):
             return [rule for rule in self.rules if rule.strikes(method, path)]
 
 
-def failure(rule: Rule) -> Answer:
-    """The response of a rule of the kind ``status``: HTML, as the proxies in front of a project send it.
+def failure(rule: Rule, path: str = "/") -> Answer:
+    """The response of a rule of the kind ``status`` to ``path``: HTML, as the proxies in front of a project send it.
 
     With ``code`` it is PostgREST's JSON instead; 429 is the gateway's JSON.
     """
     headers = {"Retry-After": str(rule.retry_after)} if rule.retry_after is not None else {}
+    if rule.location is not None:
+        headers["Location"] = f"{rule.location}{path}"
     if rule.code is not None:
         return PostgrestError(
             rule.status, rule.code, _WORDS.get(rule.code, "a fault on demand"), headers=headers

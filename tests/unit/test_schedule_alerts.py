@@ -7,8 +7,9 @@ from datetime import UTC, datetime
 import pytest
 from pydantic import SecretStr
 
-from elt.alerts import DISCORD_CHARACTERS, TRIES, Alert, Alerts, payload
+from elt.alerts import DISCORD_CHARACTERS, REDIRECTS, TRIES, Alert, Alerts, payload
 from elt.progress import JsonReporter
+from elt.redaction import HIDDEN, know
 from tests.commands import json_lines
 from tests.listening import Listener, listening
 
@@ -92,6 +93,44 @@ def test_an_alert_that_cannot_be_sent_is_logged_without_its_address(listener: Li
     alerts_to(listener.url, log).send(ALERT)
     line = json_lines(log.getvalue())[0]
     assert (line["level"], line["message"]) == ("warning", "ALERT_WEBHOOK could not be reached: HTTP 404")
+
+
+def test_an_alert_holds_no_secret(listener: Listener, log: io.StringIO) -> None:
+    know(["postgresql://dona:s3nh4-forte@h/x"])
+    told = Alert("run_failed", "s3nh4-forte failed", "no s3nh4-forte", "drop s3nh4-forte", "s3nh4-forte")
+    alerts_to(listener.url, log).send(told)
+    (sent,) = listener.documents
+    assert (sent["title"], sent["text"], sent["next"]) == (f"{HIDDEN} failed", f"no {HIDDEN}", f"drop {HIDDEN}")
+
+
+def test_a_heartbeat_follows_its_own_host_only(listener: Listener, log: io.StringIO) -> None:
+    listener.redirects[f"/{SECRET}"] = f"{listener.url}/moved"
+    alerts_to(listener.url, log).ping()
+    assert [path for _, path, _ in listener.received] == [f"/{SECRET}", "/moved"]
+    assert log.getvalue() == ""
+    with listening() as elsewhere:
+        listener.redirects["/moved"] = elsewhere.url.replace("127.0.0.1", "localhost") + f"/{SECRET}"
+        alerts_to(listener.url, log).ping()
+        assert elsewhere.received == []
+    line = json_lines(log.getvalue())[0]
+    assert line["message"] == (
+        "HEARTBEAT_URL could not be reached: HTTP 307, a redirect to localhost: set HEARTBEAT_URL to the address it "
+        "leads to"
+    )
+
+
+def test_a_heartbeat_that_redirects_for_ever_ends(listener: Listener, log: io.StringIO) -> None:
+    listener.redirects[f"/{SECRET}"] = f"{listener.url}/{SECRET}"
+    alerts_to(listener.url, log).ping()
+    assert len(listener.received) == TRIES * (1 + REDIRECTS)
+    assert json_lines(log.getvalue())[0]["level"] == "warning"
+
+
+def test_an_alert_follows_no_redirect(listener: Listener, log: io.StringIO) -> None:
+    listener.redirects[f"/{SECRET}"] = f"{listener.url}/moved"
+    alerts_to(listener.url, log).send(ALERT)
+    assert {path for _, path, _ in listener.received} == {f"/{SECRET}"}
+    assert "a redirect to 127.0.0.1: set ALERT_WEBHOOK to the address" in str(json_lines(log.getvalue())[0]["message"])
 
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1:1", "http://no-such-host.invalid", "http://[broken", "http://\x00"])

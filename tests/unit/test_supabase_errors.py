@@ -17,6 +17,7 @@ from elt.errors import (
     Missing,
     Paused,
     QuotaExceeded,
+    Redirected,
     Rejected,
     Timeout,
     TooLarge,
@@ -104,7 +105,13 @@ def test_an_answer_becomes_the_error_of_its_code(response: httpx.Response, kind:
 def test_an_error_holds_the_servers_words_without_the_page_around_them() -> None:
     page = "<html>\r\n<head><title>502 Bad Gateway</title></head>\r\n<body><center>cloudflare</center></body></html>"
     assert refused(answer(502, page)).what == "502 Bad Gateway cloudflare (status 502)"
-    assert refused(postgrest(409, "23503")).what == "words more"
+    assert refused(postgrest(404, "PGRST205")).what == "words more (PGRST205)"
+
+
+def test_what_postgresql_says_of_the_row_is_no_part_of_the_message() -> None:
+    for status, code in ((409, "23503"), (400, "23514"), (500, "XX000"), (400, "ABCDE")):
+        error = refused(postgrest(status, code))
+        assert (error.what.partition(" (")[0], error.detail) == ("words", "more")
 
 
 @pytest.mark.parametrize(
@@ -194,6 +201,10 @@ def test_every_error_of_postgresql_is_the_same_by_both_ways() -> None:
         ("https://abc.supabase.co/rest/v1", KEY, "LAKEHOUSE_URL has a path"),
         ("https://", KEY, "LAKEHOUSE_URL is not an http"),
         ("https://[x", KEY, "LAKEHOUSE_URL is not an http"),
+        ("https://u:do-not-show-me@abc.supabase.co", KEY, "LAKEHOUSE_URL holds an @"),
+        ("https://u:do-not-show-me", KEY, "LAKEHOUSE_URL is not an http"),
+        ("https://u:do-not/show-me@abc.supabase.co", KEY, "LAKEHOUSE_URL holds an @"),
+        ("https://abc.supabase.co/?apikey=do-not-show-me", KEY, "LAKEHOUSE_URL has something after a"),
         ("https://abc.supabase.co", f"{KEY}\n", "LAKEHOUSE_KEY holds characters"),
         ("https://abc.supabase.co", f"“{KEY}”", "LAKEHOUSE_KEY holds characters"),
     ],
@@ -209,6 +220,42 @@ def test_a_project_does_not_show_its_key() -> None:
         shown = [repr(project), str(project), repr(project.client), repr(project.storage), repr(project.http)]
         shown.append(repr(project.postgrest.headers.get("x-client-info")))
     assert not any("do-not-show-me" in text for text in shown)
+
+
+def test_every_client_that_the_official_package_makes_sends_by_ours() -> None:
+    with Project("https://abc.supabase.co", KEY) as project:
+        client = project.client
+        inner = [client.postgrest.session, client.storage.session, client.auth._http_client, client.functions._client]
+        assert all(one is project.http for one in inner)
+        assert not project.http.follow_redirects
+
+
+@pytest.mark.parametrize(
+    "location", ["https://u:do-not-show-me@other.example/x?y=do-not-show-me", "//other.example:443"]
+)
+def test_of_where_a_server_redirects_to_only_the_host_is_shown(location: str) -> None:
+    asked: list[httpx.Request] = []
+
+    def moved(request: httpx.Request) -> httpx.Response:
+        asked.append(request)
+        return httpx.Response(301, headers={"Location": location})
+
+    with Project("https://abc.supabase.co", KEY) as project:
+        project.http._transport = httpx.MockTransport(moved)
+        with pytest.raises(Redirected) as caught:
+            project.ask("looking", lambda: project.http.get(f"{project.url}/x", headers=project.headers))
+    assert caught.value.what == (
+        "looking: the server redirects to https://other.example (status 301); the key was not sent there"
+    )
+    assert "do-not-show-me" not in caught.value.next_step
+    assert len(asked) == 1
+
+
+def test_an_answer_that_is_neither_success_nor_error_is_no_success() -> None:
+    with Project("https://abc.supabase.co", KEY) as project:
+        project.http._transport = httpx.MockTransport(lambda _: answer(304, ""))
+        with pytest.raises(LakehouseError, match="Not Modified"):
+            project.ask("looking", lambda: project.http.get(project.url))
 
 
 def test_a_key_says_its_role() -> None:

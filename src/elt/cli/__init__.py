@@ -9,12 +9,13 @@ from contextlib import suppress
 import click
 from rich.console import Console
 
-from elt import __version__, stopping, telemetry
+from elt import __version__, redaction, stopping, telemetry
 from elt.cli import inspect, layers, operate, quarantine, setup, snapshots
 from elt.cli.context import reporter
 from elt.errors import MedallionError
 from elt.invocation import program, typed
 from elt.progress import JsonReporter, about
+from elt.redaction import redacted
 
 EPILOG = """\b
 Exit codes:
@@ -52,7 +53,7 @@ def main(arguments: Sequence[str] | None = None, *, default: str | None = None) 
     if default is not None and (not given or given[0] not in medallion.commands):
         given.insert(0, default)
     try:
-        with stopping.on_sigterm():
+        with redaction.interpreter_filtered(), stopping.on_sigterm():
             telemetry.start()
             medallion.main(given, prog_name=program(), standalone_mode=False)
     except click.ClickException as error:
@@ -67,22 +68,26 @@ def main(arguments: Sequence[str] | None = None, *, default: str | None = None) 
     except MedallionError as error:
         _show_error(error, as_json="--json" in given)
         sys.exit(error.exit_code)
+    except Exception as error:  # a bug: what it says may hold anything
+        click.echo(redaction.traceback_of(error), nl=False, err=True)
+        sys.exit(1)
 
 
 def _show_error(error: MedallionError, *, as_json: bool) -> None:
     """What happened, what was kept, what to do next."""
     kept = error.kept or "everything written so far; writes are idempotent, so running again neither loses nor doubles"
+    what, kept, next_step = map(redacted, (error.what, kept, error.next_step))
     if as_json:
-        document = {"error": error.what, "kept": kept, "next": error.next_step, "run": error.run}
+        document = {"error": what, "kept": kept, "next": next_step, "run": error.run}
         click.echo(json.dumps(document, ensure_ascii=False))
         return
-    next_step = typed(error.next_step)
+    next_step = typed(next_step)
     with suppress(MedallionError), about(level="error", run=error.run, kept=kept, next=next_step):
         if isinstance(log := reporter(), JsonReporter):
-            log.say(error.what)
+            log.say(what)
             return
     console = Console(stderr=True, highlight=False, markup=False, emoji=False, soft_wrap=True)
-    console.print(f"error: {error.what}", style="bold red")
+    console.print(f"error: {what}", style="bold red")
     console.print(f" kept: {kept}")
     if next_step:
         console.print(f" next: {next_step}")

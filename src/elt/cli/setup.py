@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
 import click
@@ -13,6 +13,7 @@ from elt.errors import ConfigurationError, LakehouseError
 from elt.invocation import typed
 from elt.lakehouse import migrations
 from elt.lakehouse.embedded import start_postgres
+from elt.redaction import redacted
 from elt.settings import Settings, load_settings
 
 if TYPE_CHECKING:
@@ -29,7 +30,9 @@ def init(check: bool, as_json: bool) -> None:
     """
     settings = load_settings()
     applied = [] if check else _set_up(settings)
-    found = list(_checks(settings))
+    found = [
+        replace(one, problem=redacted(one.problem), next_step=redacted(one.next_step)) for one in _checks(settings)
+    ]
     missing = [one for one in found if one.problem]
     if as_json:
         print_json({"ready": not missing, "applied": applied, "checks": [asdict(one) for one in found]})

@@ -3,6 +3,7 @@
 import subprocess
 import warnings
 from pathlib import Path
+from urllib.parse import quote
 
 from elt.errors import Full, Unreachable
 from elt.lakehouse import migrations
@@ -35,7 +36,8 @@ def start_postgres(folder: Path) -> str:
                 f"cannot create the data folder {folder}: {error.strerror}",
                 next_step="set DATA_DIR to a folder where you may write",
             ) from error
-    return str(server.get_uri())
+    start, parameter, socket_folder = str(server.get_uri()).partition("?host=")
+    return f"{start}{parameter}{quote(socket_folder)}"  # the folder's name may hold any sign
 
 
 def open_embedded(folder: Path) -> Lakehouse:

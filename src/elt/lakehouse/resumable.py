@@ -6,7 +6,7 @@ the metadata, the endpoint).
 
 import base64
 from functools import partial
-from urllib.parse import urljoin
+from urllib.parse import urljoin, urlsplit
 
 from elt.errors import Missing, Rejected, Unreachable
 from elt.supabase import Project
@@ -59,7 +59,10 @@ def _send(project: Project, place: str, doing: str, data: bytes) -> None:
 
 
 def _create(project: Project, bucket: str, path: str, size: int, media_type: str) -> str:
-    """Announce an upload; answers its URL."""
+    """Announce an upload; answers its URL: at the project's own address, whichever host a server behind a proxy names.
+
+    The key goes nowhere else.
+    """
     endpoint = f"{project.url}/storage/v1/upload/resumable"
     metadata = {"bucketName": bucket, "objectName": path, "contentType": media_type, "cacheControl": "3600"}
     headers = {
@@ -72,7 +75,8 @@ def _create(project: Project, bucket: str, path: str, size: int, media_type: str
         ),
     }
     answer = project.http.post(endpoint, headers=headers)
-    return urljoin(endpoint, answer.headers["Location"])
+    place = urlsplit(urljoin(endpoint, answer.headers["Location"]))
+    return f"{project.url}{place.path}" + (f"?{place.query}" if place.query else "")
 
 
 def _offset(project: Project, place: str) -> int:

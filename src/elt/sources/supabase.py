@@ -48,12 +48,13 @@ class SupabaseSource:
         in_flight: int = IN_FLIGHT,
         wait_seconds: float = 1.0,
         tables: tuple[Table, ...] = TABLES,
+        allow_http: bool = False,
     ) -> None:
         settings = {"url_setting": "SUPABASE_URL", "key_setting": "SUPABASE_KEY"}
-        check_address(url, key, **settings)
+        check_address(url, key, **settings, allow_http=allow_http)
 
         def connect() -> Project:  # a closure, because a partial would show the key in its repr
-            return Project(url, key, in_flight=in_flight, wait_seconds=wait_seconds, **settings)
+            return Project(url, key, in_flight=in_flight, wait_seconds=wait_seconds, allow_http=allow_http, **settings)
 
         self._connect = connect
         self._tables = tables
