@@ -1,6 +1,7 @@
 """``Tables`` over a direct connection: exact texts, honest counts, one order."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import pandas as pd
 import psycopg
@@ -8,7 +9,9 @@ import pyarrow as pa
 import pytest
 
 from elt.frames import to_frame
+from elt.lakehouse.embedded import start_postgres
 from elt.lakehouse.ports import Lakehouse, Within, Written
+from elt.postgres import connect
 from elt.redaction import traceback_of, words_of
 
 
@@ -89,3 +92,9 @@ def test_a_row_in_postgresqls_words_is_not_in_the_words_of_a_bug_nor_in_its_trac
     assert words in shown
     assert "RuntimeError: a bug" in shown
     assert "ana@exemplo" not in shown.replace("insert into t values ('Ana', 'ana@exemplo.com.br')", "")  # this line
+
+
+def test_an_embedded_lakehouse_may_be_in_a_folder_of_any_signs(tmp_path: Path) -> None:
+    url = start_postgres(tmp_path / "dados#da@loja?100%ç")
+    with connect(url, setting="the embedded PostgreSQL") as connection:
+        assert connection.execute("select 1").fetchone() == (1,)
