@@ -34,13 +34,43 @@ SHORTEST = 4
 To hide every ``a`` would make messages unreadable, and show what the password is.
 """
 
-ORDINARY = frozenset(("medallion", "password", "postgres", "postgresql", "supabase"))
-"""Words of our own messages. To hide them would only show where the secret is: they are treated as too short."""
+ORDINARY = frozenset(
+    (
+        *(
+            "medallion",
+            "password",
+            "postgres",
+            "postgresql",
+            "supabase",
+            "source",
+            "lakehouse",
+            "bronze",
+            "silver",
+            "gold",
+        ),
+        *(
+            "init",
+            "check",
+            "status",
+            "health",
+            "schedule",
+            "show",
+            "trace",
+            "quarantine",
+            "list",
+            "export",
+            "snapshots",
+        ),
+        *("replay", "prune", "backup", "restore", "reset", "demo"),
+    )
+)
+"""Words of our own messages, and of the commands in them. To hide them would make advice useless, and show where the
+secret is: they are treated as too short."""
 
 _BASE64 = 6
 """A part with fewer characters is not looked for in base64: what is left of it there could be anything."""
 
-_CUTS = re.compile(r"[@:/?#\[\]%&=+,;\s]+")
+_CUTS = re.compile(r"[@:/?#\[\]]+")
 """Where a reader of URLs may cut a password that it misunderstands."""
 
 
@@ -196,8 +226,8 @@ def _parts_of_conninfo(text: str) -> Parts:
 
 def _with_pieces(passwords: set[str], shown: set[str]) -> Parts:
     """The passwords with what is left of them when somebody cuts them as a URL."""
-    pieces = {piece for password in passwords for piece in _CUTS.split(password)} - passwords
-    return Parts(frozenset(passwords), frozenset(pieces), frozenset(shown))
+    pieces = {piece for password in passwords for piece in _CUTS.split(password) if not piece.isdigit()}
+    return Parts(frozenset(passwords), frozenset(pieces - passwords), frozenset(shown))
 
 
 def _is_plain_word(value: str) -> bool:
