@@ -29,7 +29,7 @@ bench: .venv/dev  ## memory and speed, with the figures printed as Markdown
 pictures: .venv/dev  ## the README's terminal pictures, from the running program
 	$(BIN)/python images-readme/make_pictures.py
 
-keys: .venv/run  ## passwords and keys in .env for a Supabase of your own (docker compose --profile supabase up)
+keys: .venv/run  ## a Supabase of your own: passwords and keys in .env, then docker compose up -d starts it too
 	@$(BIN)/python docker/keys.py
 
 lock: .venv/dev  ## renew requirements*.txt from pyproject.toml

