@@ -429,6 +429,18 @@ def test_without_a_shell_compose_2_hands_over_its_own_folder_and_1_29_2_none(ver
     assert told["COMPOSE_FOLDER"] == {"1.29.2": "", "current": str(project)}[version]
 
 
+@pytest.mark.parametrize("prefix", ["medallion", "second"])
+def test_two_databases_are_never_on_one_volume(prefix: str, project: Path) -> None:
+    """Neither one of another folder, nor the one that an earlier version started: the engine gives a name only once."""
+    (project / ".env").write_text(f"VOLUME_PREFIX={prefix}\n")
+    make_keys(project)
+
+    document = understood(project)
+
+    assert document["volumes"]["db"]["name"] == f"{prefix}_db"
+    assert document["services"]["db"]["container_name"] == f"{prefix}-db-1", "as Compose called it in project medallion"
+
+
 def test_a_second_shop_on_the_machine_has_volumes_of_its_own(project: Path) -> None:
     (project / ".env").write_text("VOLUME_PREFIX=second\n")
     make_keys(project)
@@ -694,14 +706,14 @@ def earlier(project: Path) -> dict[str, str]:
     return settings
 
 
-def test_the_scheduler_names_it_and_says_make_keys(
+def test_the_program_names_it_in_the_container_and_says_make_keys(
     earlier: dict[str, str], project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for name, value in composed(project)["medallion"]["environment"].items():
+    for name, value in {**composed(project)["medallion"]["environment"], "DATA_DIR": str(project / "data")}.items():
         monkeypatch.setenv(name, value)
 
     with pytest.raises(SystemExit) as ended:
-        main(["schedule"])
+        main(["status"])
 
     said = capsys.readouterr().err
     assert ended.value.code == 2
