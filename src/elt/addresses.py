@@ -78,7 +78,7 @@ def _check_signs(rest: str, setting: str) -> None:
 
 
 def _ambiguous(sign: str, setting: str) -> ConfigurationError:
-    named = {" ": "a space or a line end"}.get(sign, f"{'an' if sign in '@/[' else 'a'} {sign}")
+    named = {" ": "a space or a line end"}.get(sign, f"{'an' if sign == '@' else 'a'} {sign}")
     return _refused(
         f"{setting} can be read in more than one way: its user or password holds {named} that is not percent-encoded",
         f"in {setting} write it as {ENCODED[sign]}; {_how_to_write()}",
