@@ -22,9 +22,9 @@ COPIES = 3
 """A table is on a local disk up to so many times as large as its last snapshot: extracted, in the bucket, in silver."""
 
 
-def check_both(settings: Settings) -> None:
+def check_both(settings: Settings, *, sample: bool = False) -> None:
     """Everything a run needs of source and lakehouse; one error that names all that is wrong."""
-    _all(lambda: check_source(settings), lambda: check_lakehouse(settings))
+    _all(lambda: check_source(settings, sample=sample), lambda: check_lakehouse(settings, sample=sample))
 
 
 def touch(settings: Settings, ends: Sequence[str]) -> None:
@@ -33,17 +33,17 @@ def touch(settings: Settings, ends: Sequence[str]) -> None:
     _all(*(lambda query=queries[end]: query(settings) for end in ends))
 
 
-def check_source(settings: Settings) -> None:
+def check_source(settings: Settings, *, sample: bool = False) -> None:
     """Every table can be read and has its columns."""
-    with source_of(settings).open() as extract:
+    with source_of(settings, sample=sample).open() as extract:
         for table in TABLES:
             check_columns(extract, table)
             extract.count(table.name)
 
 
-def check_lakehouse(settings: Settings) -> None:
+def check_lakehouse(settings: Settings, *, sample: bool = False) -> None:
     """Schema and migrations are there, the bucket can be written and read, and the local disks have room."""
-    with lakehouse_of(settings) as lakehouse:
+    with lakehouse_of(settings, sample=sample, loading=True) as lakehouse:
         analyses = (ANALISE_CLIENTES_PEDIDOS.gold, ANALISE_PRODUTOS.gold)
         for name in (*(table.silver for table in TABLES), *analyses, "controle.execucoes"):
             lakehouse.tables.count(name)

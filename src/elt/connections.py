@@ -3,18 +3,21 @@
 The client of a Supabase project is slow to import, so its adapters are imported only where the settings name a project.
 """
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import TYPE_CHECKING
 
 from elt.errors import ConfigurationError
-from elt.lakehouse import migrations
+from elt.lakehouse import migrations, snapshots
 from elt.lakehouse.embedded import open_embedded
 from elt.lakehouse.folder import FolderBucket
 from elt.lakehouse.ports import Lakehouse, Tables
 from elt.lakehouse.postgres import PostgresTables
 from elt.settings import Settings
 from elt.sources.files import FilesSource
+from elt.sources.identity import SAMPLE
 from elt.sources.port import Source
 from elt.sources.postgres import PostgresSource
 from elt.sources.sample import SampleShop
@@ -26,16 +29,34 @@ _DIRECT = "PostgreSQL (LAKEHOUSE_DB_URL)"
 
 
 @contextmanager
-def lakehouse_of(settings: Settings) -> Iterator[Lakehouse]:
-    """The lakehouse the settings name, checked before anything is written; embedded if they name none."""
-    lakehouse = _open(settings)
+def lakehouse_of(settings: Settings, *, sample: bool = False, loading: bool = False) -> Iterator[Lakehouse]:
+    """The lakehouse the settings name, checked before anything is written; embedded if they name none.
+
+    ``sample``: that of the sample shop was asked for. ``loading``: a source will be read into it.
+    """
+    lakehouse = _open(settings, data_folder(settings, sample=sample, loading=loading))
     try:
         yield lakehouse
     finally:
         lakehouse.close()
 
 
-def _open(settings: Settings) -> Lakehouse:
+def data_folder(settings: Settings, *, sample: bool, loading: bool) -> Path:
+    """The folder of the embedded lakehouse, and of the bucket beside ``LAKEHOUSE_DB_URL``.
+
+    The sample shop has one of its own beside the shop's, unless one made before that is its own already. Whoever only
+    looks, with no source set, sees the shop's if there is one: its source may have been set for its run only.
+    """
+    if settings.lakehouse_is_set or (settings.source_is_set and not sample):
+        return settings.data_dir
+    shops, samples = settings.data_dir, settings.data_dir / SAMPLE
+    if not sample and not loading:
+        return shops if (shops / "bucket").exists() else samples
+    last = snapshots.newest(FolderBucket(shops / "bucket"))
+    return shops if last is not None and SAMPLE in last.identities else samples
+
+
+def _open(settings: Settings, folder: Path) -> Lakehouse:
     project = lakehouse_project(settings)
     if project is not None:
         try:
@@ -44,7 +65,7 @@ def _open(settings: Settings) -> Lakehouse:
             project.close()
             raise
     if settings.lakehouse_db_url is None:
-        return open_embedded(settings.data_dir)
+        return open_embedded(folder)
     return Lakehouse(
         tables=_direct_tables(settings.lakehouse_db_url.get_secret_value()),
         bucket=FolderBucket(settings.data_dir / "bucket"),
@@ -88,8 +109,17 @@ def _direct_tables(url: str) -> PostgresTables:
     return PostgresTables(url)
 
 
-def source_of(settings: Settings) -> Source:
-    """The source the settings name; the sample shop if they name none."""
+def source_of(settings: Settings, *, sample: bool = False) -> Source:
+    """The source the settings name; the sample shop if they name none.
+
+    Into a lakehouse that the settings name it does not go unless it was asked for (``sample``).
+    """
+    if sample and settings.source_is_set:
+        raise ConfigurationError(
+            "--sample is the made-up sample shop, but a source is set",
+            kept="nothing was read or written",
+            next_step="leave out --sample, or take the source out of the settings",
+        )
     if settings.supabase_url is not None and settings.supabase_key is not None:
         from elt.sources.supabase import SupabaseSource
 
@@ -98,7 +128,30 @@ def source_of(settings: Settings) -> Source:
             settings.supabase_url, key, in_flight=settings.max_in_flight, allow_http=settings.allow_http
         )
     if settings.source_files is not None:
-        return FilesSource(settings.source_files)
+        return _files_of(settings.source_files, settings)
     if settings.source_db_url is not None:
         return PostgresSource(settings.source_db_url.get_secret_value(), schema=settings.source_db_schema)
+    if settings.lakehouse_is_set and not sample:
+        raise ConfigurationError(
+            "no source is set, and the made-up sample shop does not go into a lakehouse of your own by itself",
+            kept="nothing was read or written",
+            next_step="set SUPABASE_URL and SUPABASE_KEY (or SOURCE_DB_URL, or SOURCE_FILES); or, to try this "
+            "lakehouse with made-up data: medallion run --sample",
+        )
     return SampleShop()
+
+
+def _files_of(folder: Path, settings: Settings) -> FilesSource:
+    """The folder; in a container the one that Compose mounts, known by its path on the host."""
+    if settings.source_files_mount is None:
+        return FilesSource(folder)
+    path = PureWindowsPath(folder) if PureWindowsPath(folder).drive else PurePosixPath(folder)
+    if not path.is_absolute() and settings.compose_folder is not None and path.parts[:1] != ("~",):
+        path = PurePosixPath(os.path.normpath(settings.compose_folder / path))
+    if not path.is_absolute():
+        raise ConfigurationError(
+            f"SOURCE_FILES ({folder}) is not a whole path, and from inside the container it cannot be made one",
+            kept="nothing was read or written",
+            next_step="write the folder's whole path in .env, such as SOURCE_FILES=/home/ana/my-shop",
+        )
+    return FilesSource(settings.source_files_mount, known_as=str(path))

@@ -111,6 +111,10 @@ class _Source:
     def description(self) -> str:
         return self.source.description
 
+    @property
+    def identity(self) -> str:
+        return self.source.identity
+
     @contextmanager
     def open(self) -> Iterator[Extract]:
         with self.source.open() as extract:

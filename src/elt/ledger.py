@@ -96,19 +96,27 @@ class Situation:
     ``applied``: the newest snapshot that silver applied to the end since it was last emptied. ``rules``: the version of
     the cleaning rules (``catalog.rules_version``) under which it did. ``rebuild_unfinished``: silver was emptied, and
     whoever did it died before it had applied a snapshot to the end. ``gold_pending``: how many customers and products
-    wait to be recomputed.
+    wait to be recomputed. ``identities``: those of the lakehouse's shop (see ``elt.sources.identity``), the first
+    first; none if no run has named one since the last reset.
     """
 
     applied: str | None
     rules: str | None
     rebuild_unfinished: bool
     gold_pending: int
+    identities: tuple[str, ...]
 
     @classmethod
     def of(cls, answer: object) -> "Situation":
         """From the answer of ``controle.situacao`` and ``controle.fechar_execucao``."""
         found = cast("dict[str, Any]", answer)
-        return cls(found["snapshot"], found["regras"], found["reconstrucao_inacabada"], found["pendencias"])
+        return cls(
+            found["snapshot"],
+            found["regras"],
+            found["reconstrucao_inacabada"],
+            found["pendencias"],
+            tuple(found["identidades"]),
+        )
 
 
 class Execution:
@@ -223,6 +231,16 @@ class Ledger:
         """Empty these silver tables and the quarantine, and forget what was applied to them; all of it or nothing."""
         self.may_go_on()
         self._tables.call("controle.esvaziar_silver", p_tabelas=list(tables))
+
+    def name_shop(self, identities: Sequence[str]) -> None:
+        """From now on the lakehouse is that of the shop with these identities."""
+        self.may_go_on()
+        self._tables.call("controle.nomear_loja", p_identidades=list(identities))
+
+    def reset(self, tables: Sequence[str], analyses: Sequence[str]) -> None:
+        """Empty silver, its quarantine and gold, and forget which shop they were of; all of it or nothing."""
+        self.may_go_on()
+        self._tables.call("controle.reiniciar", p_tabelas=list(tables), p_analises=list(analyses))
 
 
 _THIS_PROCESS = uuid.uuid4().hex

@@ -12,6 +12,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as pcsv
 from psycopg import sql
+from psycopg.conninfo import conninfo_to_dict
+from psycopg.pq import Conninfo
 
 from elt.addresses import check_database
 from elt.errors import Denied, LakehouseError, Unreachable
@@ -39,6 +41,21 @@ def connect(url: str, *, setting: str) -> psycopg.Connection:
         ) from None  # psycopg's traceback would show the URL
     except psycopg.Error as error:
         raise LakehouseError(f"cannot connect to {setting}: {type(error).__name__}") from None
+
+
+def database_of(url: str, *, setting: str) -> tuple[str, str, str, str]:
+    """Host, port, database and user of a URL; what it leaves out is what PostgreSQL's library takes instead.
+
+    That is the environment's ``PGHOST`` and so on, else a socket on this machine, and the user's name. No secret.
+    """
+    known = {option.keyword.decode(): option.val for option in Conninfo.get_defaults()}
+    found = {name: (known.get(name) or b"").decode() for name in ("host", "hostaddr", "port", "dbname", "user")}
+    try:
+        found |= {name: str(value) for name, value in conninfo_to_dict(url).items()}
+    except psycopg.Error as error:
+        raise LakehouseError(f"{setting} is not a PostgreSQL URL: {type(error).__name__}") from None
+    host = found["host"] or found["hostaddr"] or "localhost"
+    return host, found["port"], found["dbname"] or found["user"], found["user"]
 
 
 def read_schema(schema: pa.Schema) -> pcsv.ConvertOptions:

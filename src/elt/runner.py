@@ -4,7 +4,8 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import TypeVar
 
 from elt import telemetry
@@ -56,10 +57,18 @@ class Runner:
         self._tables = tables
         self._lease_seconds = lease_seconds
 
-    def run(self, source: Source, *, full: bool = False, unless_since: datetime | None = None) -> list[LayerResult]:
+    def run(
+        self,
+        source: Source,
+        *,
+        full: bool = False,
+        unless_since: datetime | None = None,
+        new_source: bool = False,
+    ) -> list[LayerResult]:
         """Bronze, then silver, then gold; the results of those that ran. ``full``: see ``silver``.
 
-        ``unless_since``: do nothing if a run that went to its end began at that time or later.
+        ``unless_since``: do nothing if a run that went to its end began at that time or later. ``new_source``: see
+        ``bronze``.
         """
         with self._ledger() as ledger:
             if unless_since is not None:
@@ -67,7 +76,7 @@ class Runner:
                 if last is not None and last >= unless_since - CLOCKS_APART:
                     self._reporter.say(f"nothing to do: a run that began at {last:%Y-%m-%d %H:%M:%S %Z} is complete")
                     return []
-            copied = self._bronze(source, ledger)
+            copied = self._bronze(source, ledger, new_source=new_source)
             results: list[LayerResult] = [copied]
             if copied.key.goes_on or full:
                 results.append(self._silver(ledger, full=full, known=copied.known))
@@ -75,10 +84,10 @@ class Runner:
                     results.append(self._gold(ledger))
             return results
 
-    def bronze(self, source: Source) -> LayerResult:
-        """Bronze alone."""
+    def bronze(self, source: Source, *, new_source: bool = False) -> LayerResult:
+        """Bronze alone. ``new_source``: the source is the same shop as before under a new address."""
         with self._ledger() as ledger:
-            return self._bronze(source, ledger)
+            return self._bronze(source, ledger, new_source=new_source)
 
     def silver(self, *, full: bool = False) -> LayerResult:
         """Silver alone. ``full``: apply the newest snapshot whole, not only what changed."""
@@ -104,6 +113,17 @@ class Runner:
             if results[-1].key.goes_on:
                 results.append(self._gold(ledger))
             return results
+
+    def reset(self) -> str:
+        """Give the lakehouse to another shop: silver and gold are emptied, and bronze gets a mark; answers its folder.
+
+        The mark comes first: whatever is killed in between, what is read next is not mixed with what was there.
+        """
+        with self._ledger() as ledger:
+            mark = snapshots.write_reset(self._lakehouse.bucket, ledger.run, datetime.now(UTC))
+            analyses = [transform.ANALYSIS.name for transform in gold.TRANSFORMS]
+            ledger.reset([table.name for table in self._tables], analyses)
+            return mark
 
     def prune(self, keep: int, *, dry_run: bool = False) -> Pruned:
         """Remove all but the newest ``keep`` snapshots and those that silver needs, and what dead runs left.
@@ -147,11 +167,10 @@ class Runner:
         if self._ledger_now is not None:
             self._ledger_now.may_go_on()
 
-    def _bronze(self, source: Source, ledger: Ledger) -> BronzeResult:
+    def _bronze(self, source: Source, ledger: Ledger, *, new_source: bool = False) -> BronzeResult:
         asked = guarded_source(source, self._may_go_on)
-        return _observed(
-            "bronze", lambda: bronze.run(asked, self._lakehouse, ledger, self._reporter, self._tables), self._reporter
-        )
+        copy = partial(bronze.run, asked, self._lakehouse, ledger, self._reporter, self._tables, new_source=new_source)
+        return _observed("bronze", copy, self._reporter)
 
     def _silver(
         self, ledger: Ledger, *, full: bool = False, known: Known = NOTHING_KNOWN, replay: str | None = None

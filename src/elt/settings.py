@@ -48,6 +48,13 @@ class Settings(BaseSettings):
         None, description="Folder with clientes, produtos and pedidos as .csv or .parquet."
     )
 
+    source_files_mount: Path | None = Field(
+        None, description="Where Compose mounts SOURCE_FILES in the container; docker-compose.yml sets it."
+    )
+    compose_folder: Path | None = Field(
+        None, description="The folder on the host that SOURCE_FILES is relative to; docker-compose.yml sets it."
+    )
+
     schedule: str = Field("0 2 1 */2 *", description="Crontab of `medallion schedule`: minute hour day month weekday.")
     tz: str = Field("America/Sao_Paulo", description="Time zone of SCHEDULE.")
     alert_webhook: SecretStr | None = Field(
@@ -64,6 +71,16 @@ class Settings(BaseSettings):
         None, description="A small daily query to both ends; by default to hosted Supabase projects only."
     )
     log_format: Literal["plain", "json"] = Field("plain", description="How logs are written: plain or json.")
+
+    @property
+    def source_is_set(self) -> bool:
+        """Whether a source is named; else it is the sample shop."""
+        return bool(self.supabase_url or self.source_db_url or self.source_files)
+
+    @property
+    def lakehouse_is_set(self) -> bool:
+        """Whether a lakehouse is named; else it is embedded."""
+        return bool(self.lakehouse_url or self.lakehouse_db_url)
 
     @property
     def kept_awake(self) -> tuple[str, ...]:

@@ -80,10 +80,12 @@ class Storage:
 class Status:
     """Everything that ``medallion status`` shows. ``last`` is the newest entry of each layer; ``runs`` newest first.
 
+    ``shop``: the identities of the lakehouse's shop, the same shop by several addresses if its owner said so.
     ``next_run``: the next fire of ``SCHEDULE``, in its time zone; it happens if the scheduler has no problems.
     """
 
     lakehouse: str
+    shop: tuple[str, ...]
     last: list[Entry]
     runs: list[Run]
     last_applied: str | None
@@ -111,13 +113,14 @@ def gather(lakehouse: Lakehouse, settings: Settings, limit: int) -> Status:
         by_run.setdefault(entry.run, []).insert(0, entry)
     applied = situation.applied
     sizes = lakehouse.bucket.sizes()
-    known = [path for path in sizes if path.endswith(f"/{snapshots.MANIFEST}")]
+    known = snapshots.committed_in(list(sizes))
     return Status(
         lakehouse=lakehouse.description,
+        shop=situation.identities,
         last=[next(entry for entry in entries if entry.layer == layer) for layer in LAYERS if _has(entries, layer)],
         runs=[Run(run, found) for run, found in list(by_run.items())[:limit]],
         last_applied=applied,
-        waiting_for_silver=sum(applied is None or path > f"{applied}/{snapshots.MANIFEST}" for path in known),
+        waiting_for_silver=sum(applied is None or snapshot > applied for snapshot in known),
         waiting_for_gold=situation.gold_pending,
         rows_in_quarantine=tables.count(ROWS),
         values_in_quarantine=tables.count(VALUES),

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from elt.bronze.extract import Extracted, check_columns, extract_table
 from elt.catalog import EXTRACT_ROWS, TABLES, Table, rules_version
-from elt.concurrency import ahead, do_each, each
+from elt.concurrency import do_each, each
 from elt.errors import Full
 from elt.keys import StatusKey
 from elt.lakehouse import snapshots
@@ -22,6 +22,7 @@ from elt.lakehouse.ports import Lakehouse
 from elt.lakehouse.snapshots import NOTHING_KNOWN, Known, Manifest, Part, TableSnapshot
 from elt.ledger import Counts, LayerResult, Ledger, Situation
 from elt.progress import Reporter
+from elt.sources.identity import Shop, judge
 from elt.sources.port import Extract, Source
 
 
@@ -33,40 +34,63 @@ class BronzeResult(LayerResult):
 
 
 def run(
-    source: Source, lakehouse: Lakehouse, ledger: Ledger, reporter: Reporter, tables: tuple[Table, ...] = TABLES
+    source: Source,
+    lakehouse: Lakehouse,
+    ledger: Ledger,
+    reporter: Reporter,
+    tables: tuple[Table, ...] = TABLES,
+    *,
+    new_source: bool = False,
 ) -> BronzeResult:
     """Extract every table to the local disk, and store a snapshot if any of them changed.
 
     Nothing goes into the bucket before every table is read and counted. The key is 246 as long as silver or gold have
-    something to do, even if an earlier run wrote the snapshot and died.
+    something to do, even if an earlier run wrote the snapshot and died. A source that is another shop than the
+    lakehouse's is a ``ConfigurationError`` before anything is written; ``new_source``: it is the same shop.
     """
-    with (
-        ledger.execution("bronze") as execution,
-        _temporary_folder() as folder,
-        ahead(partial(snapshots.newest, lakehouse.bucket)) as newest,
-    ):
+    last = snapshots.newest(lakehouse.bucket)
+    situation = ledger.situation()
+    shop = _shop_of(source, last, situation, new_source=new_source)
+    if shop.said:
+        reporter.say(shop.said)
+    with ledger.execution("bronze") as execution, _temporary_folder() as folder:
         with source.open() as extract:
             _look_at_columns(extract, tables, reporter)
-            last = newest.result()
             extracted = _extract(extract, tables, folder, reporter)
+        if shop.identities != situation.identities:
+            ledger.name_shop(shop.identities)
         changed = [name for name, found in extracted.items() if not _same(found, last, name)]
         counts = Counts()
         for name, found in extracted.items():
             counts += Counts(found.rows, found.rows, 0) if name in changed else Counts(found.rows, 0, found.rows)
         known = Known((last,) if last else (), complete=last is None)
         if changed:
-            manifest = _store(lakehouse, extracted, changed, last, ledger.run, source.description)
+            manifest = _store(lakehouse, extracted, changed, last, ledger.run, source, shop)
             known = Known((*known.manifests, manifest), known.complete)
             reporter.say(f"bronze: snapshot {manifest.snapshot}: {', '.join(changed)} changed")
         snapshot = known.manifests[-1].snapshot if known.manifests else None
         goes_on = changed or _waiting(ledger.situation(), snapshot, tables)
         key = StatusKey.BRONZE_WRITTEN if goes_on else StatusKey.BRONZE_NOTHING_NEW
         details: dict[str, object] = {
-            "tables": {name: {"rows": found.rows, "changed": name in changed} for name, found in extracted.items()}
+            "source": source.identity,
+            "same_shop": [name for name in shop.identities if name != source.identity],
+            "tables": {name: {"rows": found.rows, "changed": name in changed} for name, found in extracted.items()},
         }
         result = BronzeResult("bronze", key, counts.check("bronze"), snapshot, details, known=known)
         execution.close(result)
         return result
+
+
+def _shop_of(source: Source, last: Manifest | None, situation: Situation, *, new_source: bool) -> Shop:
+    return judge(
+        source.identity,
+        source.description,
+        accepted=situation.identities,
+        newest=last.identities if last else None,
+        newest_description=last.source if last else "",
+        filled=situation.applied is not None,
+        new_source=new_source,
+    )
 
 
 def _look_at_columns(extract: Extract, tables: tuple[Table, ...], reporter: Reporter) -> None:
@@ -121,12 +145,13 @@ def _store(
     changed: list[str],
     last: Manifest | None,
     run: str,
-    source: str,
+    source: Source,
+    shop: Shop,
 ) -> Manifest:
     """Store the parts of the tables that changed, point at the old parts of the others, and commit by the manifest."""
     now = datetime.now(UTC)
-    snapshot = snapshots.new_snapshot_id(last.snapshot if last else None, now)
     bucket = lakehouse.bucket
+    snapshot = snapshots.new_snapshot_id(last.snapshot if last else snapshots.last_folder(bucket), now)
     tables, files = {}, dict[str, Path]()
     for name, found in extracted.items():
         if name not in changed and last is not None:
@@ -142,7 +167,14 @@ def _store(
         )
     do_each(lambda path: bucket.put(path, files[path]), files, lakehouse.tables.in_flight)
     manifest = Manifest(
-        format=snapshots.FORMAT, snapshot=snapshot, run=run, created_at=now, source=source, tables=tables
+        format=snapshots.FORMAT,
+        snapshot=snapshot,
+        run=run,
+        created_at=now,
+        source=source.description,
+        identity=source.identity,
+        same_shop=tuple(name for name in shop.identities if name != source.identity),
+        tables=tables,
     )
     snapshots.write_manifest(bucket, manifest)
     return manifest

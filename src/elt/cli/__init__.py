@@ -11,7 +11,7 @@ from rich.console import Console
 
 from elt import __version__, redaction, stopping, telemetry
 from elt.cli import inspect, layers, operate, quarantine, setup, snapshots
-from elt.cli.context import reporter
+from elt.cli.context import SAMPLE_OPTION, reporter
 from elt.errors import MedallionError
 from elt.invocation import program, typed
 from elt.progress import JsonReporter, about
@@ -34,7 +34,7 @@ Exit codes:
 def medallion() -> None:
     """A shop's clientes, produtos and pedidos into a medallion lakehouse: bronze, silver, gold.
 
-    With an empty .env it uses the sample shop and an embedded lakehouse under ./data.
+    With an empty .env it uses the sample shop and an embedded lakehouse under ./data/sample.
     """
 
 
@@ -42,9 +42,12 @@ for command in (
     *(layers.run, layers.bronze, layers.silver, layers.gold, layers.demo),
     *(setup.init, inspect.status, inspect.show, inspect.trace, quarantine.quarantine),
     *(snapshots.snapshots, snapshots.replay, snapshots.prune, snapshots.backup, snapshots.restore),
-    *(operate.schedule_command, operate.health_command, operate.check),
+    *(operate.schedule_command, operate.health_command, operate.check, operate.reset),
 ):
     medallion.add_command(command)
+    if command not in (layers.demo, operate.schedule_command, operate.health_command):  # they open no lakehouse
+        for leaf in command.commands.values() if isinstance(command, click.Group) else [command]:
+            leaf.params.append(SAMPLE_OPTION)
 
 
 def main(arguments: Sequence[str] | None = None, *, default: str | None = None) -> None:

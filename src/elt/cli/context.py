@@ -45,13 +45,34 @@ def reporter() -> Reporter:
     return TerminalReporter(console) if console.is_terminal else PlainReporter(sys.stderr)
 
 
+def _ask_for_sample(context: click.Context, _: click.Parameter, asked: bool) -> None:
+    context.find_root().meta[_SAMPLE] = asked
+
+
+_SAMPLE = "elt.sample"
+
+SAMPLE_OPTION = click.Option(
+    ["--sample"],
+    is_flag=True,
+    expose_value=False,
+    callback=_ask_for_sample,
+    help="The made-up sample shop: into (or from) a lakehouse of its own, or the one that LAKEHOUSE_… names.",
+)
+"""Of every command that opens a lakehouse."""
+
+
+def sample_asked() -> bool:
+    """Whether this command was given ``--sample``."""
+    return bool(click.get_current_context().find_root().meta.get(_SAMPLE))
+
+
 @contextmanager
 def opened(say: Reporter, *, with_source: bool) -> Iterator[tuple[Settings, Lakehouse]]:
     """The settings and the open lakehouse, after saying what is used."""
-    settings = load_settings()
+    settings, sample = load_settings(), sample_asked()
     if with_source:
-        say.say(f"source: {source_of(settings).description}")
-    with lakehouse_of(settings) as lakehouse:
+        say.say(f"source: {source_of(settings, sample=sample).description}")
+    with lakehouse_of(settings, sample=sample, loading=with_source) as lakehouse:
         say.say(f"lakehouse: {lakehouse.description}")
         yield settings, lakehouse
 

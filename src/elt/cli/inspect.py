@@ -97,6 +97,8 @@ def _print_status(status: Status, console: Console) -> None:
             console.print(" " * indent, line, sep="", soft_wrap=True)
 
     say(f"lakehouse  {status.lakehouse}")
+    if status.shop:
+        say(f"shop       {' = '.join(status.shop)}")
     if status.next_run is not None:
         say(f"next run   {status.next_run:%Y-%m-%d %H:%M %Z}")
     for problem in status.scheduler_problems:
@@ -107,7 +109,7 @@ def _print_status(status: Status, console: Console) -> None:
         key = "---" if entry.key is None else str(entry.key)
         say(f"\n{entry.layer:<9}  {key}  {entry.words}", "bold red" if entry.error else "bold")
         if entry.undone:
-            say("a replay has emptied silver since", indent=11)
+            say("silver has been emptied since (by a replay or a reset)", indent=11)
         took = "" if entry.seconds is None else f", {entry.seconds:.1f} s"
         rows = ", ".join(f"{count:,} {name}" for name, count in entry.rows.items() if count or name == "read")
         say(f"{_utc(entry.started)} UTC{took}" + (f": {rows}" if rows else ""), indent=11)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from elt.cli.context import json_option, opened, print_json, print_table, reporter, say_hint
+from elt.cli.context import json_option, opened, print_json, print_table, reporter, sample_asked, say_hint
 from elt.connections import source_of
 from elt.lakehouse import snapshots
 from elt.lakehouse.embedded import open_embedded
@@ -29,6 +29,9 @@ def _moment(text: str) -> datetime:
 _full = click.option(
     "--full", is_flag=True, help="Clean the newest snapshot whole, not only what changed since the last."
 )
+_new_source = click.option(
+    "--new-source", is_flag=True, help="The source is the same shop as before under a new address: go on with it."
+)
 
 
 @click.command()
@@ -39,19 +42,22 @@ _full = click.option(
     metavar="TIME",
     help="Do nothing if a complete run began at that time (ISO 8601, with its offset) or later.",
 )
+@_new_source
 @json_option
-def run(full: bool, unless_since: datetime | None, as_json: bool) -> None:
+def run(full: bool, unless_since: datetime | None, new_source: bool, as_json: bool) -> None:
     """Run bronze, silver and gold; each goes on only if the one before has something new."""
     say = reporter()
     with opened(say, with_source=True) as (settings, lakehouse):
-        results = Runner(lakehouse, say).run(source_of(settings), full=full, unless_since=unless_since)
+        source = source_of(settings, sample=sample_asked())
+        results = Runner(lakehouse, say).run(source, full=full, unless_since=unless_since, new_source=new_source)
     _show(results, as_json=as_json)
 
 
 @click.command()
 @click.option("--sweep", is_flag=True, help="Only remove what runs that died left in the bucket.")
+@_new_source
 @json_option
-def bronze(sweep: bool, as_json: bool) -> None:
+def bronze(sweep: bool, new_source: bool, as_json: bool) -> None:
     """Copy the source's tables into a new snapshot in the bucket, if they changed (135 or 246)."""
     say = reporter()
     with opened(say, with_source=not sweep) as (settings, lakehouse):
@@ -62,7 +68,8 @@ def bronze(sweep: bool, as_json: bool) -> None:
             else:
                 click.echo(f"{len(removed)} objects of uncommitted snapshots removed")
             return
-        result = Runner(lakehouse, say).bronze(source_of(settings))
+        source = source_of(settings, sample=sample_asked())
+        result = Runner(lakehouse, say).bronze(source, new_source=new_source)
     _show([result], as_json=as_json)
 
 

@@ -6,8 +6,12 @@ from datetime import UTC, datetime
 import click
 
 from elt import checks, health
-from elt.cli.context import json_option, print_json, reporter
+from elt.catalog import TABLES
+from elt.cli.context import counted, json_option, opened, print_json, reporter, sample_asked
 from elt.errors import Stopped
+from elt.lakehouse import snapshots
+from elt.ledger import Ledger
+from elt.runner import Runner
 from elt.settings import ENDS, load_settings
 
 
@@ -40,6 +44,32 @@ def health_command(as_json: bool) -> None:
 
 
 @click.command()
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@json_option
+def reset(yes: bool, as_json: bool) -> None:
+    """Give the lakehouse to another shop: empty silver, its quarantine and gold. It asks before.
+
+    The snapshots stay in bronze, marked as another shop's: they are never applied, replayed or pruned any more.
+    """
+    say = reporter()
+    with opened(say, with_source=False) as (_, lakehouse):
+        names = Ledger(lakehouse.tables).situation().identities
+        rows = {table.name: lakehouse.tables.count(table.silver) for table in TABLES}
+        before = len(snapshots.committed(lakehouse.bucket))
+        held = ", ".join(f"{count:,} {name}" for name, count in rows.items())
+        shop = " and ".join(names) or "a shop without a name"
+        question = f"Empty silver ({held}), its quarantine and gold, which are those of {shop}?"
+        if not yes:
+            click.confirm(question, abort=True, err=True)
+        mark = Runner(lakehouse, say).reset()
+    if as_json:
+        print_json({"mark": mark, "shop": list(names), "rows": rows, "snapshots": before})
+        return
+    click.echo(f"silver and gold are empty; {counted(before, 'snapshot')} of {shop} stay in bronze, and are not read")
+    click.echo("the next run makes the lakehouse that of the source it reads")
+
+
+@click.command()
 @click.option(
     "--awake", "ends", multiple=True, type=click.Choice(ENDS), help="Only one small query to this end (both: twice)."
 )
@@ -50,7 +80,7 @@ def check(ends: tuple[str, ...], as_json: bool) -> None:
     if ends:
         checks.touch(settings, ends)
     else:
-        checks.check_both(settings)
+        checks.check_both(settings, sample=sample_asked())
     if as_json:
         print_json({"ready": True})
     else:

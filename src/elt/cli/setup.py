@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from elt.cli.context import json_option, print_json
-from elt.connections import lakehouse_project
+from elt.cli.context import json_option, print_json, sample_asked
+from elt.connections import data_folder, lakehouse_project
 from elt.errors import ConfigurationError, LakehouseError
 from elt.invocation import typed
 from elt.lakehouse import migrations
@@ -54,7 +54,8 @@ def _database(settings: Settings) -> tuple[str, str] | None:
     if settings.lakehouse_db_url is not None:
         return settings.lakehouse_db_url.get_secret_value(), "LAKEHOUSE_DB_URL"
     if settings.lakehouse_url is None:
-        return start_postgres(settings.data_dir), "the embedded PostgreSQL"
+        folder = data_folder(settings, sample=sample_asked(), loading=True)
+        return start_postgres(folder), "the embedded PostgreSQL"
     return None
 
 

@@ -1,5 +1,6 @@
 """Commands about the snapshots that bronze keeps: list, replay, prune, back up, restore."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,7 +25,8 @@ def snapshots(as_json: bool) -> None:
     """The snapshots in bronze, oldest first: their rows, the bytes each added, and whether silver has applied it."""
     with opened(SilentReporter(), with_source=False) as (_, lakehouse):
         applied = Ledger(lakehouse.tables).situation().applied
-        manifests = [bronze.read_manifest(lakehouse.bucket, name) for name in bronze.committed(lakehouse.bucket)]
+        manifests = [bronze.read_manifest(lakehouse.bucket, name) for name in bronze.ever_committed(lakehouse.bucket)]
+        own = set(bronze.committed(lakehouse.bucket))
     found = [
         Listed(
             snapshot=manifest.snapshot,
@@ -32,7 +34,8 @@ def snapshots(as_json: bool) -> None:
             new_bytes=sum(
                 part.bytes for part in bronze.parts_of(manifest) if part.path.startswith(f"{manifest.snapshot}/")
             ),
-            state="applied" if applied is not None and manifest.snapshot <= applied else "waiting",
+            state=_state(manifest.snapshot, applied, own),
+            shop=" = ".join(manifest.identities),
             run=manifest.run,
         )
         for manifest in manifests
@@ -42,23 +45,40 @@ def snapshots(as_json: bool) -> None:
         return
     tables = list(dict.fromkeys(table for listed in found for table in listed.rows))
     columns = [("snapshot", "left"), *((name, "right") for name in (*tables, "new bytes")), ("state", "left")]
+    columns.append(("shop", "left"))
     print_table(
         columns,
         [
-            (one.snapshot.rsplit("/", 1)[-1], *(one.rows.get(name) for name in tables), one.new_bytes, one.state)
+            (
+                one.snapshot.rsplit("/", 1)[-1],
+                *(one.rows.get(name) for name in tables),
+                one.new_bytes,
+                one.state,
+                one.shop,
+            )
             for one in found
         ],
     )
 
 
+def _state(snapshot: str, applied: str | None, own: Collection[str]) -> str:
+    if snapshot not in own:
+        return "another shop's"
+    return "applied" if applied is not None and snapshot <= applied else "waiting"
+
+
 @dataclass(frozen=True)
 class Listed:
-    """One snapshot as it is listed. ``new_bytes``: its own parts, without those of older snapshots it points at."""
+    """One snapshot as it is listed. ``new_bytes``: its own parts, without those of older snapshots it points at.
+
+    ``shop``: its identities, if its manifest names one.
+    """
 
     snapshot: str
     rows: dict[str, int]
     new_bytes: int
     state: str
+    shop: str
     run: str
 
 

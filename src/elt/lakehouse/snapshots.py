@@ -2,9 +2,13 @@
 
 The manifest commits its snapshot: parts without one are the leftovers of a run that died. Every value is text, as the
 source printed it, or NULL; the manifest keeps the source's own column types.
+
+A folder of the same kind with ``_reset.json`` in it is a mark: the snapshots before it are another shop's. They stay,
+and are never applied, replayed, or taken for the newest.
 """
 
 import hashlib
+import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -18,9 +22,11 @@ from elt.catalog import BROKEN_LINE
 from elt.errors import Missing, SnapshotError
 from elt.lakehouse.ports import Bucket
 from elt.progress import Reporter
+from elt.sources.identity import named_by
 
 FORMAT = 1
 MANIFEST = "_manifest.json"
+RESET = "_reset.json"
 _TIMESTAMP = "%Y%m%dT%H%M%S.%fZ"
 
 
@@ -47,7 +53,11 @@ class TableSnapshot(BaseModel):
 
 
 class Manifest(BaseModel):
-    """What a snapshot holds. ``snapshot`` is its folder, and orders snapshots by time."""
+    """What a snapshot holds. ``snapshot`` is its folder, and orders snapshots by time.
+
+    ``identity``: which shop its source is; empty if the program that wrote it did not say. ``same_shop``: the other
+    identities that its owner had declared the same shop.
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -56,7 +66,15 @@ class Manifest(BaseModel):
     run: str
     created_at: datetime
     source: str
+    identity: str = ""
+    same_shop: tuple[str, ...] = ()
     tables: dict[str, TableSnapshot]
+
+    @property
+    def identities(self) -> tuple[str, ...]:
+        """The shop's identities, as far as the manifest names them."""
+        named = self.identity or named_by(self.source)
+        return (named, *self.same_shop) if named else ()
 
 
 @dataclass(frozen=True)
@@ -83,16 +101,46 @@ def new_snapshot_id(previous: str | None, now: datetime) -> str:
 
 
 def committed(bucket: Bucket) -> list[str]:
-    """The snapshots that have a manifest, oldest first."""
-    return [path.removesuffix(f"/{MANIFEST}") for path in bucket.list() if path.endswith(f"/{MANIFEST}")]
+    """The snapshots of the lakehouse's shop that have a manifest, oldest first."""
+    return committed_in(bucket.list())
+
+
+def committed_in(paths: Sequence[str]) -> list[str]:
+    """The same, of a listing of the whole bucket: those after the last mark."""
+    last_mark = max(_folders_with(paths, RESET), default="")
+    return [snapshot for snapshot in _folders_with(paths, MANIFEST) if snapshot > last_mark]
+
+
+def ever_committed(bucket: Bucket) -> list[str]:
+    """Every snapshot that has a manifest, oldest first: those of shops before a reset too."""
+    return _folders_with(bucket.list(), MANIFEST)
+
+
+def _folders_with(paths: Sequence[str], name: str) -> list[str]:
+    return [path.removesuffix(f"/{name}") for path in paths if path.endswith(f"/{name}")]
 
 
 def newest(bucket: Bucket) -> Manifest | None:
-    """The newest committed snapshot, found without looking at the older ones."""
+    """The newest committed snapshot of the lakehouse's shop, found without looking at the older ones."""
     for snapshot in _begun(bucket):
         with suppress(Missing):
             return read_manifest(bucket, snapshot)
+        if bucket.list(f"{snapshot}/{RESET}"):
+            return None
     return None
+
+
+def write_reset(bucket: Bucket, run: str, now: datetime) -> str:
+    """Leave the mark after everything there is; answers its folder."""
+    folder = new_snapshot_id(last_folder(bucket), now)
+    content = json.dumps({"reset_at": now.isoformat(), "run": run}, indent=2)
+    bucket.put(f"{folder}/{RESET}", content.encode())
+    return folder
+
+
+def last_folder(bucket: Bucket) -> str | None:
+    """The newest folder of a snapshot or mark, committed or not: what is made next comes after it."""
+    return next(_begun(bucket), None)
 
 
 def committed_since(bucket: Bucket, snapshot: str | None, known: Known) -> list[str]:
@@ -109,7 +157,10 @@ def committed_since(bucket: Bucket, snapshot: str | None, known: Known) -> list[
     for name in _begun(bucket):
         if name < snapshot:
             break
-        if bucket.list(f"{name}/{MANIFEST}"):
+        objects = bucket.list(f"{name}/_")
+        if f"{name}/{RESET}" in objects:
+            break
+        if f"{name}/{MANIFEST}" in objects:
             found.append(name)
         if name == snapshot:
             break
@@ -129,7 +180,7 @@ def leftovers(bucket: Bucket, without: Collection[str] = ()) -> list[str]:
     A part in a folder without a manifest may still be needed: a later snapshot in which its table did not change points
     at it. So every manifest is read, and one that cannot be read is an error rather than a guess.
     """
-    kept = [snapshot for snapshot in committed(bucket) if snapshot not in without]
+    kept = [snapshot for snapshot in ever_committed(bucket) if snapshot not in without]
     needed = {part.path for snapshot in kept for part in parts_of(read_manifest(bucket, snapshot))}
     folders = tuple(f"{snapshot}/" for snapshot in kept)
     return [path for path in bucket.list() if path not in needed and not path.startswith(folders)]
@@ -138,9 +189,15 @@ def leftovers(bucket: Bucket, without: Collection[str] = ()) -> list[str]:
 def find(bucket: Bucket, name: str) -> str:
     """The committed snapshot of that name: its folder, or the last part of it. ``Missing`` if there is none."""
     known = committed(bucket)
-    for snapshot in known:
+    for snapshot in ever_committed(bucket):
         if name.strip("/") in (snapshot, snapshot.rsplit("/", 1)[-1]):
-            return snapshot
+            if snapshot in known:
+                return snapshot
+            raise SnapshotError(
+                f"the snapshot {snapshot} is another shop's: the lakehouse was reset after it",
+                kept="nothing was changed",
+                next_step="medallion snapshots lists those of this shop",
+            )
     raise Missing(
         f"bronze has no snapshot {name}" + (f"; it has {len(known)}, the newest is {known[-1]}" if known else ""),
         kept="nothing was changed",
@@ -232,10 +289,14 @@ def check_parts(bucket: Bucket, manifest: Manifest, reporter: Reporter) -> None:
 def copy(source: Bucket, target: Bucket, reporter: Reporter) -> list[str]:
     """Copy the committed snapshots that ``target`` lacks, each part checked on the way; answers their names.
 
-    A snapshot's manifest comes last, so that a copy that dies is taken up again by the next one.
+    A snapshot's manifest comes last, so that a copy that dies is taken up again by the next one. Marks come first: no
+    snapshot before one is ever taken for the shop's in ``target``.
     """
     there = set(target.list())
-    missing = [snapshot for snapshot in committed(source) if f"{snapshot}/{MANIFEST}" not in there]
+    for folder in _folders_with(source.list(), RESET):
+        if (mark := f"{folder}/{RESET}") not in there:
+            target.put(mark, source.get(mark))
+    missing = [snapshot for snapshot in ever_committed(source) if f"{snapshot}/{MANIFEST}" not in there]
     for snapshot in missing:
         manifest = read_manifest(source, snapshot)
         parts = [part for part in parts_of(manifest) if part.path not in there]

@@ -75,6 +75,7 @@ def run(
     def read_manifest(snapshot: str) -> Manifest:
         return manifests.get(snapshot) or snapshots.read_manifest(lakehouse.bucket, snapshot)
 
+    _check_shop(list(each(read_manifest, waiting, lakehouse.tables.in_flight)), situation.identities)
     counts, gone = Counts(), 0
     for snapshot in waiting:
         with ledger.execution("silver", snapshot) as execution:
@@ -110,11 +111,31 @@ def replay(
     """
     with ledger.execution("silver", snapshot) as execution:
         manifest = snapshots.read_manifest(lakehouse.bucket, snapshot)
+        _check_shop([manifest], ledger.situation().identities)
         snapshots.check_parts(lakehouse.bucket, manifest, reporter)
         ledger.empty_silver([table.name for table in tables])
         result, _ = _apply(lakehouse, ledger, reporter, tables, manifest, None)
         execution.close(result)
         return result
+
+
+def _check_shop(waiting: Sequence[Manifest], identities: Sequence[str]) -> None:
+    """Nothing, or a ``SnapshotError`` if one of the snapshots to be applied is another shop's.
+
+    ``identities``: those of the lakehouse's shop; if it knows none yet, the newest of the snapshots says. One that does
+    not say which shop it is of is taken for the lakehouse's.
+    """
+    known = identities or (waiting[-1].identities if waiting else ())
+    for manifest in waiting:
+        if known and manifest.identities and manifest.identities[0] not in known:
+            raise SnapshotError(
+                f"the snapshot {manifest.snapshot} is of another shop ({manifest.identities[0]}) than this lakehouse "
+                f"({', '.join(known)})",
+                kept="silver and gold are as they were: rows of two shops would be added up",
+                next_step=f"medallion replay {waiting[-1].snapshot} builds silver and gold from that snapshot alone"
+                if manifest is not waiting[-1]
+                else "give that shop a lakehouse of its own: another DATA_DIR (or LAKEHOUSE_…)",
+            )
 
 
 def _apply(

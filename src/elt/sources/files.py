@@ -3,6 +3,7 @@
 import codecs
 import csv
 import json
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +15,7 @@ import pyarrow.parquet as pq
 from elt.catalog import BROKEN_LINE
 from elt.errors import SourceError
 from elt.notation import all_decimals
+from elt.sources import identity
 
 csv.field_size_limit(2**31 - 1)
 _BLOCK_BYTES = 1 << 20
@@ -22,9 +24,12 @@ _BLOCK_BYTES = 1 << 20
 class FilesSource:
     """Files in one folder, as they are when the extraction reads them; one that changes meanwhile is an error."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, known_as: str | None = None) -> None:
+        """``known_as``: the folder's absolute path on the host, where ``folder`` is only its place in a container."""
         self._folder = folder
-        self.description = f"files in {folder}"
+        self.description = f"files in {known_as or folder}"
+        # Links stay as they are: a link to the newest of several exports is one shop.
+        self.identity = identity.of_folder(known_as or os.path.normpath(folder.absolute()))
 
     @contextmanager
     def open(self) -> Iterator["FilesExtract"]:

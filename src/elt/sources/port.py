@@ -40,6 +40,10 @@ class Source(Protocol):
     def description(self) -> str:
         """What it is and where, without secrets."""
 
+    @property
+    def identity(self) -> str:
+        """Which shop it is, however it is reached: see ``elt.sources.identity``."""
+
     def open(self) -> AbstractContextManager[Extract]:
         """A consistent look at all tables; it ends with the context."""
 

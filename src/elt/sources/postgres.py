@@ -9,7 +9,8 @@ from psycopg import sql
 
 from elt.catalog import TABLES, Table
 from elt.errors import SourceError
-from elt.postgres import connect, copy_out, translated_errors
+from elt.postgres import connect, copy_out, database_of, translated_errors
+from elt.sources.identity import of_database
 
 _COLUMNS = """
 select a.attname, format_type(a.atttypid, null)
@@ -31,6 +32,12 @@ class PostgresSource:
         self._schema = schema
         self._tables = {table.name: table for table in tables}
         self.description = f"PostgreSQL (SOURCE_DB_URL), schema {schema}"
+
+    @property
+    def identity(self) -> str:
+        """Which shop it is."""
+        host, port, database, user = database_of(self._url, setting="SOURCE_DB_URL")
+        return of_database(host, port, database, user, self._schema)
 
     @contextmanager
     def open(self) -> Iterator["PostgresExtract"]:

@@ -15,6 +15,7 @@ import pyarrow as pa
 
 from elt.catalog import CLIENTES, PEDIDOS, PRODUTOS
 from elt.errors import SourceError
+from elt.sources.identity import SAMPLE
 
 _FIRST = (
     "Ana João Maria José Antônia Francisco Luíza Paulo Beatriz Márcio Conceição Rafael Júlia Gonçalo Inês Caetano "
@@ -85,6 +86,11 @@ class SampleShop:
     def description(self) -> str:
         """What it is."""
         return "the sample shop (made-up data; no source is configured)"
+
+    @property
+    def identity(self) -> str:
+        """Which shop it is: always the same, of whatever size."""
+        return SAMPLE
 
     @contextmanager
     def open(self) -> Iterator["SampleShop"]:

@@ -17,6 +17,7 @@ from postgrest.types import CountMethod
 from elt.catalog import EXTRACT_ROWS, TABLES, Table, children_first
 from elt.concurrency import do_each, each, interleave
 from elt.errors import LakehouseError, Missing, Rejected, SourceError, Timeout, TooLarge, Unreachable
+from elt.sources.identity import of_project
 from elt.supabase import IN_FLIGHT, SECRET, Project, as_text, check_address, host_of, quoted
 
 _NO_NUMBER = "~"
@@ -59,6 +60,7 @@ class SupabaseSource:
         self._connect = connect
         self._tables = tables
         self.description = f"Supabase (SUPABASE_URL, {host_of(url)}), schema public"
+        self.identity = of_project(host_of(url))
 
     @contextmanager
     def open(self) -> Iterator["SupabaseExtract"]:
