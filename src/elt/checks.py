@@ -7,11 +7,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from elt.bronze.extract import check_columns
+from elt.bronze.main import shop_of
 from elt.catalog import ANALISE_CLIENTES_PEDIDOS, ANALISE_PRODUTOS, TABLES
 from elt.connections import lakehouse_of, source_of
 from elt.errors import Full, MedallionError
 from elt.lakehouse import snapshots
 from elt.lakehouse.ports import Lakehouse
+from elt.ledger import Ledger
 from elt.settings import Settings
 
 PROBE_BYTES = 2**20
@@ -42,7 +44,7 @@ def check_source(settings: Settings, *, sample: bool = False) -> None:
 
 
 def check_lakehouse(settings: Settings, *, sample: bool = False) -> None:
-    """Schema and migrations are there, the bucket can be written and read, and the local disks have room."""
+    """Schema and migrations are there, it is the source's, the bucket can be written and read, and disks have room."""
     with lakehouse_of(settings, sample=sample, loading=True) as lakehouse:
         analyses = (ANALISE_CLIENTES_PEDIDOS.gold, ANALISE_PRODUTOS.gold)
         for name in (*(table.silver for table in TABLES), *analyses, "controle.execucoes"):
@@ -54,6 +56,9 @@ def check_lakehouse(settings: Settings, *, sample: bool = False) -> None:
                 raise MedallionError(f"the bucket gave back something else than was stored as {path}")
         finally:
             lakehouse.bucket.delete([path])
+        shop_of(
+            source_of(settings, sample=sample), snapshots.newest(lakehouse.bucket), Ledger(lakehouse.tables).situation()
+        )
         needed = FREE_BYTES + COPIES * _size_of_last_snapshot(lakehouse)
     for folder, setting in ((settings.data_dir, "DATA_DIR"), (Path(tempfile.gettempdir()), "TMPDIR")):
         check_space(folder, setting, needed)

@@ -50,7 +50,7 @@ def run(
     """
     last = snapshots.newest(lakehouse.bucket)
     situation = ledger.situation()
-    shop = _shop_of(source, last, situation, new_source=new_source)
+    shop = shop_of(source, last, situation, new_source=new_source)
     if shop.said:
         reporter.say(shop.said)
     with ledger.execution("bronze") as execution, _temporary_folder() as folder:
@@ -81,7 +81,11 @@ def run(
         return result
 
 
-def _shop_of(source: Source, last: Manifest | None, situation: Situation, *, new_source: bool) -> Shop:
+def shop_of(source: Source, last: Manifest | None, situation: Situation, *, new_source: bool = False) -> Shop:
+    """The lakehouse's shop once this source is read into it; a ``ConfigurationError`` if the source is another shop.
+
+    ``last``: the newest snapshot.
+    """
     return judge(
         source.identity,
         source.description,

@@ -180,10 +180,11 @@ def leftovers(bucket: Bucket, without: Collection[str] = ()) -> list[str]:
     A part in a folder without a manifest may still be needed: a later snapshot in which its table did not change points
     at it. So every manifest is read, and one that cannot be read is an error rather than a guess.
     """
-    kept = [snapshot for snapshot in ever_committed(bucket) if snapshot not in without]
+    paths = bucket.list()
+    kept = [snapshot for snapshot in _folders_with(paths, MANIFEST) if snapshot not in without]
     needed = {part.path for snapshot in kept for part in parts_of(read_manifest(bucket, snapshot))}
-    folders = tuple(f"{snapshot}/" for snapshot in kept)
-    return [path for path in bucket.list() if path not in needed and not path.startswith(folders)]
+    folders = tuple(f"{folder}/" for folder in (*kept, *_folders_with(paths, RESET)))
+    return [path for path in paths if path not in needed and not path.startswith(folders)]
 
 
 def find(bucket: Bucket, name: str) -> str:
