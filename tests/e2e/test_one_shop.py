@@ -196,6 +196,7 @@ def test_what_is_before_a_reset_stays_and_is_never_applied_replayed_or_pruned(
     runner.silver(full=True)
     runner.prune(1)
     assert runner.sweep() == []
+    assert snapshots.newest(lakehouse.bucket) is not None
     assert stored.items() <= objects(lakehouse).items()
     with pytest.raises(SnapshotError, match="another shop's"):
         snapshots.find(lakehouse.bucket, old)
@@ -269,7 +270,7 @@ def test_the_readme_s_own_order_sample_first_then_the_shop_never_mixes(tmp_path:
     assert [row["total_receita"].rstrip("0") for row in json.loads(out)["shown"]] == ["25."]
     _, out, _ = run_command("status", "--json", "--sample", folder=tmp_path, env=env)
     assert json.loads(out)["shop"] == ["sample"]
-    assert {entry.name for entry in (tmp_path / "data").iterdir()} == {"postgres", "bucket", "sample"}
+    assert {"postgres", "bucket"} <= {entry.name for entry in (tmp_path / "data" / "sample").iterdir()}
 
 
 def test_into_a_lakehouse_of_one_s_own_the_sample_goes_only_when_asked_for(

@@ -139,7 +139,7 @@ def test_every_procedure_of_the_page_is_executed() -> None:
 def test_set_up(tmp_path: Path) -> None:
     Place(tmp_path, "").follow("Set up")
 
-    with closing(open_embedded(tmp_path / "data")) as lakehouse:
+    with closing(open_embedded(tmp_path / "data" / "sample")) as lakehouse:
         assert lakehouse.tables.count("gold.analise_clientes_pedidos") > 0
 
 
@@ -176,6 +176,28 @@ def test_upgrade_puts_changed_rules_on_the_newest_snapshot(place: Place) -> None
     place.follow("Upgrade")
 
     assert place.contents() == right
+
+
+def test_the_shop_has_moved(place: Place) -> None:
+    place.visits(1)
+    before = place.contents()
+    place.shop.rename(place.folder / "moved")
+    place.settings(LAKEHOUSE_DB_URL=place.url, SOURCE_FILES=str(place.folder / "moved"))
+
+    place.follow("The shop has moved")
+
+    assert place.contents() == before
+
+
+def test_give_the_lakehouse_to_another_shop(place: Place) -> None:
+    place.visits(2)
+    write_shop(place.folder / "other", clientes=[{"nome": "Outra"}])
+    place.settings(LAKEHOUSE_DB_URL=place.url, SOURCE_FILES=str(place.folder / "other"))
+
+    place.follow("Give the lakehouse to another shop")
+
+    assert [row[1] for row in place.contents()["silver.clientes"]] == ["Outra"]
+    assert len(snapshots.committed(place.bucket)) == 1
 
 
 def test_a_run_failed(place: Place) -> None:

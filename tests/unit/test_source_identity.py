@@ -1,6 +1,7 @@
 """Which shop a source is: the same text however it is reached, another for another shop, and no secret in it."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -157,7 +158,7 @@ def test_a_shop_under_a_new_address_keeps_both() -> None:
 
 
 def test_a_lakehouse_of_before_that_names_no_shop_takes_that_of_its_first_run_of_the_same_kind() -> None:
-    before = {"newest": [], "newest_description": "PostgreSQL (SOURCE_DB_URL), schema public", "filled": True}
+    before: dict[str, Any] = {"newest": [], "newest_description": "PostgreSQL (SOURCE_DB_URL), schema public", "filled": True}
     shop = judged("postgresql:h:5432/l/public", description="PostgreSQL (SOURCE_DB_URL), schema public", **before)
     assert shop.identities == ("postgresql:h:5432/l/public",)
     assert "from now on" in shop.said
