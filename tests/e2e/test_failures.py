@@ -113,7 +113,7 @@ def test_a_full_disk_for_temporary_files_is_a_clear_error(runner: Runner, lakeho
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount a small disk")
 def test_a_really_full_disk_ends_the_command_with_1_and_the_next_run_goes_on(tmp_path: Path) -> None:
     data = tmp_path / "data"
-    bucket = data / "bucket"
+    bucket = data / "sample" / "bucket"
     bucket.mkdir(parents=True)
     mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(bucket)]
     if subprocess.run(mount, capture_output=True, check=False).returncode:

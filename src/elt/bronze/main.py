@@ -15,7 +15,7 @@ from pathlib import Path
 from elt.bronze.extract import Extracted, check_columns, extract_table
 from elt.catalog import EXTRACT_ROWS, TABLES, Table, rules_version
 from elt.concurrency import do_each, each
-from elt.errors import Full
+from elt.errors import ConfigurationError, Full
 from elt.keys import StatusKey
 from elt.lakehouse import snapshots
 from elt.lakehouse.ports import Lakehouse
@@ -84,17 +84,22 @@ def run(
 def shop_of(source: Source, last: Manifest | None, situation: Situation, *, new_source: bool = False) -> Shop:
     """The lakehouse's shop once this source is read into it; a ``ConfigurationError`` if the source is another shop.
 
-    ``last``: the newest snapshot.
+    ``last``: the newest snapshot. A source that cannot even be opened is that error: a slip in its address is likelier
+    than another shop.
     """
-    return judge(
-        source.identity,
-        source.description,
-        accepted=situation.identities,
-        newest=last.identities if last else None,
-        newest_description=last.source if last else "",
-        filled=situation.applied is not None,
-        new_source=new_source,
-    )
+    try:
+        return judge(
+            source.identity,
+            source.description,
+            accepted=situation.identities,
+            newest=last.identities if last else None,
+            newest_description=last.source if last else "",
+            filled=situation.applied is not None,
+            new_source=new_source,
+        )
+    except ConfigurationError:
+        with source.open():
+            raise
 
 
 def _look_at_columns(extract: Extract, tables: tuple[Table, ...], reporter: Reporter) -> None:
