@@ -41,7 +41,7 @@ def lakehouse_of(settings: Settings, *, sample: bool = False, loading: bool = Fa
         lakehouse.close()
 
 
-def data_folder(settings: Settings, *, sample: bool, loading: bool) -> Path:
+def data_folder(settings: Settings, *, sample: bool = False, loading: bool = False) -> Path:
     """The folder of the embedded lakehouse, and of the bucket beside ``LAKEHOUSE_DB_URL``.
 
     The sample shop has one of its own beside the shop's, unless one made before that is its own already. Whoever only

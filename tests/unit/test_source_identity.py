@@ -158,7 +158,11 @@ def test_a_shop_under_a_new_address_keeps_both() -> None:
 
 
 def test_a_lakehouse_of_before_that_names_no_shop_takes_that_of_its_first_run_of_the_same_kind() -> None:
-    before: dict[str, Any] = {"newest": [], "newest_description": "PostgreSQL (SOURCE_DB_URL), schema public", "filled": True}
+    before: dict[str, Any] = {
+        "newest": [],
+        "newest_description": "PostgreSQL (SOURCE_DB_URL), schema public",
+        "filled": True,
+    }
     shop = judged("postgresql:h:5432/l/public", description="PostgreSQL (SOURCE_DB_URL), schema public", **before)
     assert shop.identities == ("postgresql:h:5432/l/public",)
     assert "from now on" in shop.said

@@ -10,11 +10,12 @@ from pathlib import Path
 import click
 
 from elt.cli.context import json_option, opened, print_json, print_table, reporter, sample_asked, say_hint
-from elt.connections import source_of
+from elt.connections import data_folder, source_of
 from elt.lakehouse import snapshots
 from elt.lakehouse.embedded import open_embedded
 from elt.ledger import LayerResult
 from elt.runner import Runner
+from elt.settings import Settings
 from elt.sources.sample import SampleShop
 
 
@@ -50,7 +51,7 @@ def run(full: bool, unless_since: datetime | None, new_source: bool, as_json: bo
     with opened(say, with_source=True) as (settings, lakehouse):
         source = source_of(settings, sample=sample_asked())
         results = Runner(lakehouse, say).run(source, full=full, unless_since=unless_since, new_source=new_source)
-    _show(results, as_json=as_json)
+    _show(results, settings, loading=True, as_json=as_json)
 
 
 @click.command()
@@ -70,7 +71,7 @@ def bronze(sweep: bool, new_source: bool, as_json: bool) -> None:
             return
         source = source_of(settings, sample=sample_asked())
         result = Runner(lakehouse, say).bronze(source, new_source=new_source)
-    _show([result], as_json=as_json)
+    _show([result], settings, loading=True, as_json=as_json)
 
 
 @click.command()
@@ -79,9 +80,9 @@ def bronze(sweep: bool, new_source: bool, as_json: bool) -> None:
 def silver(full: bool, as_json: bool) -> None:
     """Clean what changed since the last snapshot into the silver tables (357 or 468)."""
     say = reporter()
-    with opened(say, with_source=False) as (_, lakehouse):
+    with opened(say, with_source=False) as (settings, lakehouse):
         result = Runner(lakehouse, say).silver(full=full)
-    _show([result], as_json=as_json)
+    _show([result], settings, as_json=as_json)
 
 
 @click.command()
@@ -89,9 +90,9 @@ def silver(full: bool, as_json: bool) -> None:
 def gold(as_json: bool) -> None:
     """Recompute the analyses of the customers and products that changed (579 or 680)."""
     say = reporter()
-    with opened(say, with_source=False) as (_, lakehouse):
+    with opened(say, with_source=False) as (settings, lakehouse):
         result = Runner(lakehouse, say).gold()
-    _show([result], as_json=as_json)
+    _show([result], settings, as_json=as_json)
 
 
 @click.command()
@@ -130,7 +131,7 @@ def demo(as_json: bool) -> None:
     lakehouse.close()
 
 
-def _show(results: Sequence[LayerResult], *, as_json: bool) -> None:
+def _show(results: Sequence[LayerResult], settings: Settings, *, loading: bool = False, as_json: bool) -> None:
     """The end of a run: per layer the key in words and its counts, then where to look next."""
     if as_json:
         print_json({"layers": [document(result) for result in results]})
@@ -139,10 +140,16 @@ def _show(results: Sequence[LayerResult], *, as_json: bool) -> None:
         return
     print_results(results)
     click.echo("\nWhere to look next:")
-    say_hint("  medallion show analise_clientes_pedidos   the analyses (also: analise_produtos, pedidos, ...)")
-    if any(result.counts.quarantined for result in results):
-        say_hint("  medallion quarantine list                 what is in quarantine, and why")
-    say_hint("  medallion status                          what each run did")
+    # Beside a shop's own lakehouse, the sample's is seen only by asking for it.
+    sample = data_folder(settings, sample=sample_asked(), loading=loading) != data_folder(settings)
+    looks = {
+        "show analise_clientes_pedidos": "the analyses (also: analise_produtos, pedidos, ...)",
+        "quarantine list": "what is in quarantine, and why",
+        "status": "what each run did",
+    }
+    for look, what in looks.items():
+        if look != "quarantine list" or any(result.counts.quarantined for result in results):
+            say_hint(f"  medallion {look + ' --sample' * sample:<40} {what}")
 
 
 def print_results(results: Sequence[LayerResult], title: str | None = None) -> None:
