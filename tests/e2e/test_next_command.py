@@ -15,11 +15,11 @@ Completed = subprocess.CompletedProcess
 
 
 @pytest.fixture
-def shell(env: dict[str, str]) -> Callable[..., "Completed[str]"]:
+def shell(env: dict[str, str], tmp_path: Path) -> Callable[..., "Completed[str]"]:
     """Types a line in the shell of a person who has activated no environment."""
 
     def run(line: str, folder: Path, path: str = "/usr/bin:/bin") -> "Completed[str]":
-        given = {"PATH": path, "HOME": os.environ["HOME"], **env}
+        given = {"PATH": path, "HOME": os.environ["HOME"], "DATA_DIR": str(tmp_path / "data"), **env}
         return subprocess.run(["sh", "-c", line], cwd=folder, env=given, capture_output=True, text=True, check=False)
 
     return run

@@ -102,7 +102,9 @@ def test_a_paused_project_is_named(hosted: Gateway) -> None:
     assert "Restore project" in caught.value.next_step
 
 
-@pytest.mark.parametrize("command", ["run", "status", "check", "check --awake lakehouse", "init --check", "init"])
+@pytest.mark.parametrize(
+    "command", ["run --sample", "status", "check --sample", "check --awake lakehouse", "init --check", "init"]
+)
 def test_a_restricted_organization_is_a_failure_and_not_a_wrong_key(
     hosted: Gateway, medallion: Callable[..., tuple[int, str, str]], command: str
 ) -> None:
@@ -183,7 +185,7 @@ def test_with_a_database_url_tables_are_direct_and_the_bucket_is_storage(
     hosted: Gateway, environment: Environment, medallion: Callable[..., tuple[int, str, str]]
 ) -> None:
     environment(LAKEHOUSE_DB_URL=hosted.database_url)
-    code, _, err = medallion("run", "--json")
+    code, _, err = medallion("run", "--sample", "--json")
     assert code == 0, err
     assert "PostgreSQL (LAKEHOUSE_DB_URL), bucket bronze-bucket of 127.0.0.1" in err
     assert not any("/rpc/" in path for path in written(hosted))
