@@ -16,7 +16,7 @@ RUN python -m venv --without-pip /opt/medallion \
  && python -m venv --without-pip tools \
  && python -m pip --python tools install --no-cache-dir --no-compile --disable-pip-version-check \
       --require-hashes --only-binary=:all: -r requirements-build.txt
-COPY pyproject.toml README.md ./
+COPY pyproject.toml README.md LICENSE ./
 COPY src src
 COPY supabase/migrations supabase/migrations
 RUN python -m pip --python tools wheel --no-cache-dir --disable-pip-version-check \

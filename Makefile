@@ -26,8 +26,9 @@ lint: .venv/dev  ## style, types, import rules
 bench: .venv/dev  ## memory and speed, with the figures printed as Markdown
 	$(BIN)/python -m benchmarks
 
-pictures: .venv/dev  ## the README's terminal pictures, from the running program
+pictures: .venv/dev  ## the README's pictures: the terminal's from the running program, and the architecture
 	$(BIN)/python images-readme/make_pictures.py
+	$(BIN)/python images-readme/architecture.py
 
 keys: .venv/run  ## a Supabase of your own: passwords and keys in .env, then docker compose up -d starts it too
 	@$(BIN)/python docker/keys.py
