@@ -46,8 +46,7 @@ def database_url(server_url: str, name: str) -> str:
 def _no_settings_of_the_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Tests see no .env and no lakehouse of the person who runs them, and no secret of another test."""
     redaction.know(())
-    others = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
-    for name in (*Settings.model_fields, *others):
+    for name in Settings.model_fields:
         monkeypatch.delenv(name.upper(), raising=False)
     monkeypatch.chdir(tmp_path)
 

@@ -8,7 +8,6 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import TypeVar
 
-from elt import telemetry
 from elt.bronze import main as bronze
 from elt.bronze.main import BronzeResult
 from elt.catalog import TABLES, Table
@@ -155,7 +154,7 @@ class Runner:
         with between_batches(), Lease(tables, self._lease_seconds).held() as lease:
             self._ledger_now = ledger = Ledger(tables, lease)
             try:
-                with telemetry.span("run", run=ledger.run), about(run=ledger.run):
+                with about(run=ledger.run):
                     yield ledger
             except MedallionError as error:
                 error.run = ledger.run
@@ -187,12 +186,11 @@ class Runner:
 
 
 def _observed(name: str, layer: Callable[[], R], reporter: Reporter) -> R:
-    """The layer's result with its wall time, said as one line, and traced as one span."""
-    with telemetry.span(name) as span, about(layer=name):
+    """The layer's result with its wall time, said as one line."""
+    with about(layer=name):
         started = time.monotonic()
         result = replace(layer(), seconds=time.monotonic() - started)
         facts = {"key": int(result.key), **{f"rows_{name}": rows for name, rows in vars(result.counts).items()}}
-        telemetry.set_attributes(span, **facts)
         with about(**facts, seconds=round(result.seconds, 3)):
             reporter.say(f"{result.layer}: {int(result.key)} - {result.key.meaning}")
         return result

@@ -122,13 +122,6 @@ def due(state: State, now: datetime) -> Work | None:
     return Work.KEEP_AWAKE if state.awake_at <= now else None
 
 
-def wake_at(state: State) -> datetime:
-    """When something is due next, at the latest."""
-    attempts = [] if state.done else [state.attempt_at]
-    checks = [] if state.checked else [state.next_fire - CHECK_AHEAD]
-    return min(state.next_fire, state.awake_at, *attempts, *checks)
-
-
 def after(state: State, work: Work, outcome: Outcome, now: datetime) -> State:
     """The state once the work has ended at ``now``."""
     if work is Work.CHECK:

@@ -11,7 +11,7 @@ import pytest
 from elt.alerts import Alerts
 from elt.crontab import Calendar
 from elt.progress import SilentReporter
-from elt.schedule import PAUSES, Outcome, Result, Scheduler, State, Work, due, outcome_of, rolled, wake_at
+from elt.schedule import CHECK_AHEAD, PAUSES, Outcome, Result, Scheduler, State, Work, due, outcome_of, rolled
 
 DAY = timedelta(days=1)
 LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
@@ -59,6 +59,12 @@ def scheduler_in(world: World, calendar: Calendar) -> Scheduler:
 
 def live(world: World, calendar: Calendar, until: datetime) -> Scheduler:
     """A scheduler from now until then, woken whenever something is due."""
+
+    def wake_at(state: State) -> datetime:
+        attempts = [] if state.done else [state.attempt_at]
+        checks = [] if state.checked else [state.next_fire - CHECK_AHEAD]
+        return min(state.next_fire, state.awake_at, *attempts, *checks)
+
     scheduler = scheduler_in(world, calendar)
     scheduler.tick()
     while (wake := wake_at(scheduler.state)) < until:

@@ -9,7 +9,7 @@ from contextlib import suppress
 import click
 from rich.console import Console
 
-from elt import __version__, redaction, stopping, telemetry
+from elt import __version__, redaction, stopping
 from elt.cli import inspect, layers, operate, quarantine, setup, snapshots
 from elt.cli.context import SAMPLE_OPTION, reporter
 from elt.errors import MedallionError
@@ -57,7 +57,6 @@ def main(arguments: Sequence[str] | None = None, *, default: str | None = None) 
         given.insert(0, default)
     try:
         with redaction.interpreter_filtered(), stopping.on_sigterm():
-            telemetry.start()
             medallion.main(given, prog_name=program(), standalone_mode=False)
     except click.ClickException as error:
         error.show()
