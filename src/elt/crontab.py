@@ -1,25 +1,18 @@
 """When a crontab fires, in a time zone: pure functions of a moment.
 
-APScheduler reads the crontab; this module fires it by the clock on the wall, so that a day on which daylight saving
-begins or ends has each fire exactly once: a time that the clock skips fires as much later as it skips, and a time that
-it shows twice fires the first time. (APScheduler's own trigger fires such a time twice.) Weekdays are those of cron(8):
-0 and 7 are Sunday, and a day of the month beside a day of the week means either.
+``cronsim`` reads the crontab and follows Debian's cron(8): weekdays 0 and 7 are Sunday, a day of the month beside a day
+of the week means either, and on a day on which daylight saving begins or ends each fire comes exactly once. A time
+that the clock skips fires when the skipped hour ends, and a time that it shows twice fires the first time.
 """
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from itertools import dropwhile
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from apscheduler.triggers.base import BaseTrigger
-from apscheduler.triggers.combining import OrTrigger
-from apscheduler.triggers.cron import CronTrigger
+from cronsim import CronSim, CronSimError
 
 from elt.errors import ConfigurationError
-
-_WEEKDAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
-_MINUTE = timedelta(minutes=1)
-_LARGEST_SHIFT = timedelta(hours=3)
-"""No clock is moved by more for daylight saving."""
 
 _LOOK_BACK = [timedelta(hours=1), *(timedelta(days=days) for days in (1, 8, 63, 366, 9 * 366, 41 * 366))]
 """How far to look for the last fire: a short way finds a frequent one in few steps; 29 February skips 1900 and 2100."""
@@ -31,7 +24,6 @@ class Calendar:
 
     crontab: str
     zone: ZoneInfo
-    trigger: BaseTrigger
 
     @classmethod
     def of(cls, crontab: str, zone: str) -> "Calendar":
@@ -40,23 +32,20 @@ class Calendar:
             place = ZoneInfo(zone)
         except (ZoneInfoNotFoundError, ValueError, OSError):
             raise _wrong("TZ", f"there is no time zone '{zone}'", "America/Sao_Paulo") from None
+        if (fields := len(crontab.split())) != 5:  # with six, cronsim takes the first for seconds
+            why = f"it has {fields} fields instead of 5 (minute, hour, day, month, weekday)"
+            raise _wrong("SCHEDULE", f"'{crontab}' is not a crontab: {why}", "0 2 1 */2 *")
         try:
-            trigger = _trigger(crontab)
-        except (ValueError, KeyError) as error:
+            CronSim(crontab, datetime.now(UTC))
+        except CronSimError as error:
             raise _wrong("SCHEDULE", f"'{crontab}' is not a crontab: {error}", "0 2 1 */2 *") from None
-        if trigger.get_next_fire_time(None, datetime(2000, 1, 1, tzinfo=UTC)) is None:
-            raise _wrong("SCHEDULE", f"'{crontab}' never comes", "0 2 1 */2 *")
-        return cls(crontab, place, trigger)
+        return cls(crontab, place)
 
     def next(self, after: datetime) -> datetime:
         """The first fire later than ``after``."""
-        wall = after.astimezone(self.zone).replace(tzinfo=UTC) - _LARGEST_SHIFT  # the wall's clock, as if it were UTC
-        while True:
-            fire: datetime = self.trigger.get_next_fire_time(None, wall)
-            moment = fire.replace(tzinfo=self.zone, fold=0).astimezone(UTC)
-            if moment > after:
-                return moment
-            wall = fire + _MINUTE
+        wall = CronSim(self.crontab, after.astimezone(self.zone))
+        moments = (fire.astimezone(UTC) for fire in wall)
+        return next(dropwhile(lambda moment: moment <= after, moments))
 
     def last(self, until: datetime) -> datetime:
         """The last fire at ``until`` or earlier."""
@@ -77,37 +66,3 @@ def _wrong(variable: str, what: str, example: str) -> ConfigurationError:
     return ConfigurationError(
         f"{variable}: {what}", kept="nothing was started", next_step=f"correct it in .env, for example {example}"
     )
-
-
-def _trigger(crontab: str) -> BaseTrigger:
-    """Source of the rules: crontab(5). ``ValueError`` in words if it is not one."""
-    fields = crontab.split()
-    if len(fields) != 5:
-        raise ValueError(f"it has {len(fields)} fields instead of 5 (minute, hour, day, month, weekday)")
-    minute, hour, day, month, weekday = fields
-    times = {"minute": minute, "hour": hour, "month": month, "timezone": UTC}
-    weekdays = _weekdays(weekday)
-    if day.startswith("*") or weekday.startswith("*"):
-        return CronTrigger(**times, day=day, day_of_week=weekdays)
-    return OrTrigger([CronTrigger(**times, day=day), CronTrigger(**times, day_of_week=weekdays)])
-
-
-def _weekdays(field: str) -> str:
-    """A weekday field of cron(8) as APScheduler wants it, whose 0 is Monday: by names."""
-    found: set[int] = set()
-    for part in field.lower().split(","):
-        days, _, step = part.partition("/")
-        first, _, last = ("0", "-", "6") if days == "*" else days.partition("-")
-        low, high = _weekday(first), _weekday(last or ("6" if step else first))
-        if low > high:
-            raise ValueError(f"the weekdays '{part}' run backwards")
-        found.update(day % 7 for day in range(low, high + 1, int(step or 1)))
-    return ",".join(_WEEKDAYS[day] for day in sorted(found))
-
-
-def _weekday(text: str) -> int:
-    if text in _WEEKDAYS:
-        return _WEEKDAYS.index(text)
-    if not text.isdigit() or int(text) > 7:
-        raise ValueError(f"'{text}' is not a weekday (0-7 or sun-sat)")
-    return int(text)

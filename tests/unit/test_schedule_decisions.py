@@ -82,10 +82,15 @@ def every_second_month(years: range, zone: str) -> Iterator[datetime]:
 
 
 def every_day(years: range, zone: str, hour: int, minute: int) -> Iterator[datetime]:
-    """The fires of one time each day, reckoned without the program's calendar: PEP 495's fold=0."""
+    """The fires of one time each day, reckoned without the program's calendar: PEP 495's fold=0.
+
+    A time in an hour that the clock skips is that hour's end.
+    """
     day = date(years[0], 1, 1)
     while day.year in years:
-        yield datetime(day.year, day.month, day.day, hour, minute, tzinfo=ZoneInfo(zone)).astimezone(UTC)
+        moment = datetime(day.year, day.month, day.day, hour, minute, tzinfo=ZoneInfo(zone)).astimezone(UTC)
+        shown = moment.astimezone(ZoneInfo(zone))
+        yield moment if shown.hour == hour else shown.replace(minute=0).astimezone(UTC)
         day += DAY
 
 
