@@ -1,6 +1,10 @@
 # make run: the whole pipeline. make test: every test that needs no credentials. Nothing but Python >= 3.11 and make.
 PYTHON ?= python3
 BIN := .venv/bin
+# uv where it is on the machine, else pip, whose progress a person sees on a terminal and nobody in a log.
+QUIET := $(shell test -t 2 || echo --quiet)
+INSTALL := $(if $(shell command -v uv),uv pip install --python $(BIN)/python,$(BIN)/python -m pip install --disable-pip-version-check) $(QUIET)
+COMPILE = $(BIN)/uv pip compile --universal --generate-hashes --quiet --no-header --no-annotate --python-version 3.11
 
 .PHONY: help run test test-supabase lint bench keys pictures lock clean
 
@@ -33,11 +37,15 @@ pictures: .venv/dev  ## the README's pictures: the terminal's from the running p
 keys: .venv/run  ## a Supabase of your own: passwords and keys in .env, then docker compose up -d starts it too
 	@$(BIN)/python docker/keys.py
 
-lock: .venv/dev  ## renew requirements*.txt from pyproject.toml
-	$(BIN)/uv pip compile --universal --generate-hashes --quiet --no-header --no-annotate --python-version 3.11 --upgrade -o requirements.txt pyproject.toml
-	$(BIN)/uv pip compile --universal --generate-hashes --quiet --no-header --no-annotate --python-version 3.11 --extra dev -c requirements.txt --upgrade -o requirements-dev.txt pyproject.toml
+lock: RENEW ?= --upgrade
+lock: .venv/dev  ## renew requirements*.txt from pyproject.toml (RENEW= keeps what is locked already)
+	$(COMPILE) $(RENEW) -o requirements.txt pyproject.toml
+	$(COMPILE) $(RENEW) --extra dev -c requirements.txt -o requirements-dev.txt pyproject.toml
 	$(BIN)/python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["build-system"]["requires"], sep="\n")' \
-	  | $(BIN)/uv pip compile --universal --generate-hashes --quiet --no-header --no-annotate --python-version 3.11 --upgrade -o requirements-build.txt -
+	  | $(COMPILE) $(RENEW) -o requirements-build.txt -
+	{ echo "# What is asked for, and why; everything below is these packages and what they need, locked by hash (make lock)."; \
+	  sed -nE '/^dependencies = \[/,/^\]/s/^  "([^"]+)", *# (.*)/#   \1: \2/p' pyproject.toml; echo; cat requirements.txt; } > requirements.new
+	mv requirements.new requirements.txt
 
 clean:  ## remove the virtual environment; your ./data stays
 	rm -rf .venv
@@ -46,12 +54,13 @@ clean:  ## remove the virtual environment; your ./data stays
 .venv/run: requirements.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; try: make PYTHON=python3.12 " + "$(MAKECMDGOALS)")'
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	@echo "installing what requirements.txt locks into .venv"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.txt
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	@echo "installing into .venv the $$(grep -c == requirements.txt) packages that requirements.txt locks, about 120 MB; this is done once"
+	@$(INSTALL) --require-hashes -r requirements.txt
+	@echo "installing the pipeline itself"
+	@$(INSTALL) --no-deps --editable .
 	@touch $@
 
 .venv/dev: .venv/run requirements-dev.txt
-	@echo "installing what requirements-dev.txt locks into .venv"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.txt
+	@echo "installing into .venv what the tests need besides"
+	@$(INSTALL) --require-hashes -r requirements-dev.txt
 	@touch $@

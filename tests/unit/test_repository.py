@@ -64,3 +64,10 @@ def test_the_drawings_are_those_of_the_script(tmp_path: Path, monkeypatch: pytes
     subprocess.run([sys.executable, str(copy)], check=True)
     for drawn in tmp_path.glob("*.svg"):
         assert drawn.read_text(encoding="utf-8") == (ROOT / "images-readme" / drawn.name).read_text(encoding="utf-8")
+
+
+def test_the_lock_s_head_names_what_is_asked_for_and_why() -> None:
+    head = (ROOT / "requirements.txt").read_text(encoding="utf-8").split("\n\n")[0]
+    named = dict(re.findall(r"^#   (\S+): (.+)$", head, re.MULTILINE))
+    assert list(named) == PROJECT["project"]["dependencies"]
+    assert all(named.values())
