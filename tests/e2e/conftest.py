@@ -11,6 +11,9 @@ from click.testing import CliRunner
 from elt.cli import medallion
 from tests.shops import write_shop
 
+NORTHWIND = Path(__file__).parents[3] / "shared" / "data" / "northwind"
+collect_ignore = [] if NORTHWIND.is_dir() else ["test_northwind.py"]
+
 
 @pytest.fixture
 def lakehouse_url(new_database: Callable[[], str]) -> str:
