@@ -1,4 +1,4 @@
-"""Eighteen months of a real shop's purchases through the whole chain: nothing lost, and published figures met to the cent."""
+"""Eighteen months of a real shop's purchases through the whole chain: nothing lost, figures met to the cent."""
 
 from collections import defaultdict
 from datetime import date
