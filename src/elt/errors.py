@@ -19,8 +19,20 @@
         ├── Full                  no space left
         └── Rejected              the data breaks a rule of the server          (halved down to the single row)
 
-An error says what happened, what was kept, and what to do next; the command line prints the three.
+An error says what happened, what was kept, and what to do next; the command line prints the three. And it knows what
+one does about it: its ``kind``, and whether a smaller request may succeed (``halved``).
 """
+
+from enum import Enum
+from typing import ClassVar
+
+
+class Kind(Enum):
+    """What one does about an error."""
+
+    TRANSIENT = "try the same again"
+    DATA = "set the data aside, and correct it where it comes from"
+    FATAL = "somebody has to see to it"
 
 
 class MedallionError(Exception):
@@ -29,6 +41,7 @@ class MedallionError(Exception):
     ``kept`` and ``next_step`` may be empty: whoever knows more (a layer, the runner) fills them in on the way up.
     """
 
+    kind: ClassVar[Kind] = Kind.FATAL
     exit_code = 1
     run = ""
     """The run's identifier in the ledger, if it was in one."""
@@ -49,9 +62,13 @@ class ConfigurationError(MedallionError):
 class SourceError(MedallionError):
     """The source's data cannot be read as the table it should be."""
 
+    kind = Kind.DATA
+
 
 class SnapshotError(MedallionError):
     """A bronze snapshot is not what its manifest says."""
+
+    kind = Kind.DATA
 
 
 class AccountingError(MedallionError):
@@ -73,35 +90,47 @@ class Stopped(MedallionError):
 class LakehouseError(MedallionError):
     """A server or a disk answered with an error; the message holds its words.
 
+    ``halved``: a request of half the size may succeed.
     ``repeated``: the request had been tried before without an answer, so that its first try may have landed.
     ``retry_after``: the seconds that the server asked to wait before another try.
     ``detail``: what PostgreSQL says of the row (its DETAIL), often all of it. That is data: it may go into quarantine,
     which is in the shop's own database, and into no message.
     """
 
+    halved: ClassVar[bool] = False
     repeated = False
     retry_after = 0.0
     detail = ""
 
 
 class Unreachable(LakehouseError):
-    """No answer: network, stopped server. Worth another try."""
+    """No answer: network, stopped server."""
+
+    kind = Kind.TRANSIENT
 
 
 class Paused(Unreachable):
     """The hosted project was paused for want of activity; only its owner can wake it."""
 
+    kind = Kind.FATAL
+
 
 class Redirected(Unreachable):
     """The server sends requests on to another address; a key goes to the address it was given for, and nowhere else."""
 
+    kind = Kind.FATAL
+
 
 class Timeout(LakehouseError):
-    """The server gave up on a request that took too long. Worth a smaller request."""
+    """The server gave up on a request that took too long."""
+
+    halved = True
 
 
 class TooLarge(LakehouseError):
-    """The server refused the size of the request. Worth a smaller request."""
+    """The server refused the size of the request."""
+
+    halved = True
 
 
 class QuotaExceeded(LakehouseError):
@@ -122,3 +151,6 @@ class Full(LakehouseError):
 
 class Rejected(LakehouseError):
     """The data breaks a rule of the server (type, constraint, an object that exists already)."""
+
+    kind = Kind.DATA
+    halved = True

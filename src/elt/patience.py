@@ -12,7 +12,7 @@ from tenacity import (
     wait_random_exponential,
 )
 
-from elt.errors import LakehouseError, Paused, Redirected, Unreachable
+from elt.errors import Kind, LakehouseError, MedallionError
 
 T = TypeVar("T")
 
@@ -41,7 +41,7 @@ def patiently(request: Callable[[], T], *, tries: int, wait_seconds: float) -> T
 
 
 def _is_transient(error: BaseException) -> bool:
-    return isinstance(error, Unreachable) and not isinstance(error, Paused | Redirected)
+    return isinstance(error, MedallionError) and error.kind is Kind.TRANSIENT
 
 
 def _asked_pause(state: RetryCallState) -> float:

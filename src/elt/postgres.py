@@ -126,7 +126,7 @@ def translate(error: psycopg.Error, doing: str) -> LakehouseError:
     state = error.sqlstate or ""
     words = error.diag.message_primary or " ".join(str(error).split()) or type(error).__name__
     text = f"{doing}: {words}"
-    found = error_of(state, text) or LakehouseError(text)
+    found = error_of(state, text)
     if not state and isinstance(error, psycopg.OperationalError):
         found = Unreachable(
             text, next_step="start the database, then run the same command again: it goes on from there"

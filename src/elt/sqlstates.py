@@ -3,11 +3,14 @@
 Source: PostgreSQL's documentation, Appendix A, "PostgreSQL Error Codes".
 """
 
-from elt.errors import Denied, Full, LakehouseError, Missing, Rejected, Timeout, Unreachable
+from elt.errors import Denied, Full, LakehouseError, Missing, Rejected, Timeout, TooLarge, Unreachable
 
 
-def error_of(state: str, text: str) -> LakehouseError | None:
-    """The error for an SQLSTATE, with ``text`` as what happened; None for a code that is of no known kind."""
+def error_of(state: str, text: str) -> LakehouseError:
+    """The error for an SQLSTATE, with ``text`` as what happened.
+
+    What is of no kind below is neither the network's nor the data's: no such thing is tried again or set aside.
+    """
     if state == "57014":
         return Timeout(text, next_step="the server's statement timeout ended the request; raise it, or run again")
     if state == "53100":
@@ -16,12 +19,20 @@ def error_of(state: str, text: str) -> LakehouseError | None:
         return Full(text, next_step="the database is read-only, usually for want of disk space: free or buy some")
     if state == "42501":
         return Denied(text, next_step="grant the role the right that is missing, or use the postgres or service role")
+    if state[:2] == "28":
+        return Denied(text, next_step="check the user and the password")
+    if state == "3D000":
+        return Missing(text, next_step="correct the database's name in the URL")
     if state in ("3F000", "42P01", "42703", "42883"):
         return Missing(text, next_step="apply the migrations: medallion init")
     if state[:2] in ("22", "23", "44", "P0") or state == "21000":
         return Rejected(text)
+    if state[:2] == "XX":
+        return Unreachable(text, next_step="the server's own log says more; then run the same command again")
     if state[:2] in ("08", "53", "57", "58"):
         return Unreachable(text, next_step="start the database, then run the same command again: it goes on from there")
-    if state in ("40001", "40P01", "55P03"):  # lost against another transaction: the same request works later
+    if state[:2] == "54":
+        return TooLarge(text, next_step="the server's limit for one statement is smaller than what was sent")
+    if state[:2] == "40" or state == "55P03":  # lost against another transaction: the same request works later
         return Unreachable(text, next_step="run the same command again: it goes on from there")
-    return None
+    return LakehouseError(text)

@@ -24,6 +24,10 @@ from typing import Any, TypeVar
 
 import httpx
 import orjson
+from postgrest.exceptions import APIError
+from pydantic import ValidationError
+from storage3.exceptions import VectorBucketException
+from storage3.utils import StorageException
 from supabase import Client, create_client
 from supabase.lib.client_options import SyncClientOptions
 
@@ -127,6 +131,8 @@ class Project:
                 return request()
             except LakehouseError as error:
                 raise self._named(error, doing) from error.__cause__
+            except FOREIGN as error:
+                raise self._named(unanswered(error), doing) from error
 
         return patiently(named, tries=tries, wait_seconds=self._wait_seconds)
 
@@ -140,22 +146,23 @@ class Project:
         request = self.postgrest.schema(schema).rpc(name, {}).request
         body = orjson.dumps(arguments, default=_exact, option=orjson.OPT_SERIALIZE_NUMPY)
         headers = {**request.headers, "Content-Type": "application/json"}
-        answer = self.ask(
-            f"calling {function}", lambda: self.http.post(str(request.path), content=body, headers=headers), tries=tries
-        )
-        return orjson.loads(answer.content) if answer.content else None
+
+        def answered() -> Any:  # noqa: ANN401 - JSON
+            answer = self.http.post(str(request.path), content=body, headers=headers)
+            return orjson.loads(answer.content) if answer.content else None
+
+        return self.ask(f"calling {function}", answered, tries=tries)
 
     def rows(self, doing: str, query: Any) -> list[dict[str, Any]]:  # noqa: ANN401 - the client's builders
         """The rows of a read that the official client has built, parsed by orjson."""
         request = query.request
-        answer = self.ask(
-            doing,
-            lambda: self.http.request(
-                request.http_method, str(request.path), params=request.params, headers=request.headers
-            ),
-        )
-        found: list[dict[str, Any]] = orjson.loads(answer.content)
-        return found
+
+        def answered() -> list[dict[str, Any]]:
+            path, asked = str(request.path), {"params": request.params, "headers": request.headers}
+            found: list[dict[str, Any]] = orjson.loads(self.http.request(request.http_method, path, **asked).content)
+            return found
+
+        return self.ask(doing, answered)
 
     def close(self) -> None:
         """Close the connections."""
@@ -234,9 +241,24 @@ def _certificates() -> ssl.SSLContext:
     return httpx.create_ssl_context()
 
 
-def unanswered(error: httpx.TransportError) -> LakehouseError:
-    """The error for a request without an answer."""
+FOREIGN = (
+    *(httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, httpx.CookieConflict),
+    *(APIError, StorageException, VectorBucketException, ValidationError, json.JSONDecodeError),
+)
+"""What httpx and the official client raise for an answer that is none: no connection, no JSON, not the expected JSON.
+
+A success that is no JSON is a page of something on the way: a log-in page, a proxy's "upstream connect error".
+"""
+
+
+def unanswered(error: Exception) -> LakehouseError:
+    """The error for a request without an answer that could be read."""
     words = str(error) or type(error).__name__
+    if not isinstance(error, httpx.TransportError):
+        return Unreachable(
+            f"the answer is not one of a Supabase project: {_short(words)}",
+            next_step="look what answers for {host} on the way (a log-in page, a proxy), then run the same command",
+        )
     if _is_resolution(error):
         return Unreachable(
             f"the host name cannot be resolved: {words}. A hosted project that was paused loses its host name",
@@ -282,8 +304,8 @@ def _error_of(document: dict[str, Any], response: httpx.Response) -> LakehouseEr
     if status == 402:
         return _restricted(words)
     code = str(document.get("code") or _proxy_code(response) or "")
-    if re.fullmatch(r"(?!PGRST)[0-9A-Z]{5}", code) and (known := error_of(code, words)):
-        return known
+    if re.fullmatch(r"(?!PGRST)[0-9A-Z]{5}", code):
+        return error_of(code, words)
     if code.startswith("PGRST"):
         return _of_postgrest(code, words)
     if status == 540:

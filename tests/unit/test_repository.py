@@ -37,7 +37,7 @@ def test_the_licence_is_apache_2() -> None:
     [("vendor.github-workflows", ".github/workflows/ci.yml"), ("vendor.dependabot", ".github/dependabot.yml")],
 )
 def test_what_the_code_host_reads_is_well_formed(schema: str, file: str) -> None:
-    command = [Path(sys.executable).with_name("check-jsonschema"), "--builtin-schema", schema, file]
+    command = [str(Path(sys.executable).with_name("check-jsonschema")), "--builtin-schema", schema, file]
     checked = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert checked.returncode == 0, checked.stdout + checked.stderr
 

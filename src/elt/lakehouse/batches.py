@@ -5,11 +5,11 @@ from collections.abc import Hashable
 import pandas as pd
 
 from elt.concurrency import each
-from elt.errors import Rejected, Timeout, TooLarge
+from elt.errors import Kind, LakehouseError, Rejected
 from elt.lakehouse.ports import Tables, Written
 from elt.progress import SilentReporter, Task
 
-Outcome = tuple[Written, dict[Hashable, Rejected]]
+Outcome = tuple[Written, dict[Hashable, LakehouseError]]
 """What was done, and the index of each row that the server refused with its error."""
 
 
@@ -36,7 +36,7 @@ def _upsert(tables: Tables, table: str, rows: pd.DataFrame, task: Task, key: str
     row. A single row that breaks a rule is refused. A single row that times out is an error.
     """
     batches = [rows.iloc[start : start + tables.write_rows] for start in range(0, len(rows), tables.write_rows)]
-    total, refused = Written(), dict[Hashable, Rejected]()
+    total, refused = Written(), dict[Hashable, LakehouseError]()
     outcomes = each(lambda batch: _upsert_or_halve(tables, table, batch, key), batches, tables.in_flight)
     for batch, (written, errors) in zip(batches, outcomes, strict=True):
         total += written
@@ -60,9 +60,11 @@ def upsert_all(tables: Tables, table: str, rows: pd.DataFrame, *, key: str = "id
 def _upsert_or_halve(tables: Tables, table: str, batch: pd.DataFrame, key: str) -> Outcome:
     try:
         return tables.upsert(table, batch, key=key), {}
-    except (Timeout, TooLarge, Rejected) as error:
+    except LakehouseError as error:
+        if not error.halved:
+            raise
         if len(batch) == 1:
-            if not isinstance(error, Rejected):
+            if error.kind is not Kind.DATA:
                 raise
             return Written(), {batch.index[0]: error}
         middle = len(batch) // 2
