@@ -137,7 +137,7 @@ class Machine(RuleBasedStateMachine):
 def test_whatever_comes_silver_holds_what_the_model_holds(
     new_database: Callable[[], str], tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    run_state_machine_as_test(  # type: ignore[no-untyped-call]
+    run_state_machine_as_test(
         lambda: Machine(new_database(), tmp_path_factory.mktemp("model")),  # type: ignore[arg-type]
         settings=settings(max_examples=12, stateful_step_count=8, deadline=None),
     )

@@ -24,7 +24,7 @@ def upsert_in_batches(
     return written, {row: _reason(error) for row, error in refused.items()}
 
 
-def _reason(error: Rejected) -> str:
+def _reason(error: LakehouseError) -> str:
     detail = f" ({error.detail})" if error.detail else ""
     return f"o banco de dados recusou a linha: {error.what}{detail}"
 
