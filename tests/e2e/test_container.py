@@ -33,8 +33,9 @@ from typing import Any, ClassVar
 import pytest
 
 from elt.cli import main
+from elt.connections import source_of
 from elt.invocation import IN_COMPOSE
-from elt.settings import Settings
+from elt.settings import Settings, load_settings
 from tests import containers
 
 ROOT = Path(__file__).parents[2]
@@ -93,7 +94,7 @@ def test_every_package_in_the_image_is_locked_with_its_hash() -> None:
 
     assert set(requires) <= set(re.findall(r"^\S+==\S+", locks["requirements-build.txt"], re.MULTILINE))
     for lock in locks.values():
-        packages = re.split(r"^(?=\S)", lock, flags=re.MULTILINE)[1:]
+        packages = re.split(r"^(?=[^#\s])", lock, flags=re.MULTILINE)[1:]
         assert packages
         assert all("--hash=sha256:" in package for package in packages)
     installs = [command for run in instruction("RUN") for command in run.split("&&") if " install " in command]
@@ -391,6 +392,17 @@ def test_a_folder_of_files_is_mounted_where_the_scheduler_is_told_to_look(folder
     there = os.path.normpath(project / folder.replace("~", str(project)))
     assert mounted == {told["SOURCE_FILES_MOUNT"]: (there, True)}
     assert (told["SOURCE_FILES"], told["COMPOSE_FOLDER"]) == (folder, str(project)), "which shop it is, said outside"
+
+
+def test_from_what_compose_hands_over_the_program_knows_the_folder_outside(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (project / ".env").write_text("SOURCE_FILES=./shops/of two words\n")
+
+    for name, value in composed(project)["medallion"]["environment"].items():
+        monkeypatch.setenv(name, value)
+
+    assert source_of(load_settings()).identity == f"folder:{project}/shops/of two words"
 
 
 def test_a_folder_without_a_dot_before_it_is_mounted_by_compose_2_only_and_env_example_says_so(project: Path) -> None:
