@@ -29,16 +29,21 @@ def bare_python(folder: Path) -> Path:
 
 
 def python_with_requirements(folder: Path, *installed: Path) -> Path:
-    """The same with the packages of requirements.txt, but not with this project; ``installed``: folders of source.
-
-    The packages are those the tests run with, in the locked versions. Python reads a ``.pth`` file only in its own
-    folder of packages, so the one by which this checkout is installed there does not count.
-    """
+    """The same with the packages of requirements.txt, but not with this project; ``installed``: folders of source."""
     python = bare_python(folder)
-    packages = next((folder / "lib").glob("python3.*/site-packages"))
+    add_requirements(folder, *installed)
+    return python
+
+
+def add_requirements(environment: Path, *installed: Path) -> None:
+    """Make an environment find the packages that the tests run with, which are those of requirements.txt and more.
+
+    Python reads a ``.pth`` file only in its own folder of packages, so the one by which this checkout is installed
+    there does not count.
+    """
+    packages = next((environment / "lib").glob("python3.*/site-packages"))
     paths = [*installed, *dict.fromkeys(sysconfig.get_path(kind) for kind in ("purelib", "platlib"))]
     (packages / "packages.pth").write_text("".join(f"{path}\n" for path in paths), encoding="utf-8")
-    return python
 
 
 def run(*command: str | Path, cwd: Path, **settings: str) -> subprocess.CompletedProcess[str]:
