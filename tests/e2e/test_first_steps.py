@@ -38,7 +38,7 @@ def test_the_steps_are_the_specifications_in_its_order_in_both_readmes() -> None
 @pytest.mark.slow
 @pytest.mark.skipif(not (ROOT / ".git").exists(), reason="this is no clone")
 def test_the_steps_work_when_typed(tmp_path: Path) -> None:
-    """All but what a Docker engine does: of those, what Compose itself says of the files with the untouched ``.env``."""
+    """All but what a Docker engine does; of that, whether Compose takes its file with the untouched ``.env``."""
     docker_compose = Path(sys.executable).with_name("docker-compose")
     path = f"{Path(sys.base_prefix) / 'bin'}:{os.environ['PATH']}"
     environment = {"PATH": path, "HOME": str(tmp_path), "PIP_NO_INDEX": "1", "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
