@@ -8,6 +8,7 @@ a name and what a value. Nothing here shows a value: most are secrets, and so ma
 import io
 import os
 import re
+import shlex
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -107,6 +108,20 @@ def _in(folder: Path) -> Place | None:
 
 def _of(file: Path) -> Place:
     return Place(file, file.parent, f"read from {file}")
+
+
+def left_behind(where: Place, here: Path, data: str | None) -> Iterator[str]:
+    """What the working directory has and a checkout's folder goes before: a ``.env``, and a lakehouse.
+
+    ``data``: the default of ``DATA_DIR``; None where that is set.
+    """
+    if where.folder == here:
+        return
+    use = f"is not used: {where.folder} goes before it, unless you set {HOME}={shlex.quote(str(here))}"
+    if (here / ".env").is_file():
+        yield f"{here / '.env'} {use}"
+    if data and (here / data / "bucket").is_dir():
+        yield f"the lakehouse in {here / data} {use}"
 
 
 def read(where: Place, environment: Mapping[str, str], settings: Collection[str], paths: Collection[str]) -> Found:

@@ -1,6 +1,7 @@
 """Settings from the environment and ``.env``. Everything is optional: an empty ``.env`` is a working program."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -168,7 +169,15 @@ def found() -> environment.Found:
     """What ``.env`` sets, and which one that is. ``ConfigurationError`` if it, or the environment, is refused."""
     place = environment.place(os.environ, environment.CHECKOUT)
     names = [name.upper() for name in Settings.model_fields]
-    return environment.read(place, os.environ, names, [name.upper() for name in PATHS])
+    read = environment.read(place, os.environ, names, [name.upper() for name in PATHS])
+    if os.environ.get(environment.HOME):
+        return read
+    data = None if "DATA_DIR" in {*read.values, *_given()} else str(Settings.model_fields["data_dir"].default)
+    return replace(read, warnings=[*read.warnings, *environment.left_behind(place, Path.cwd(), data)])
+
+
+def _given() -> set[str]:
+    return {name.upper() for name, value in os.environ.items() if value}
 
 
 def load_settings() -> Settings:
@@ -183,7 +192,7 @@ def load_settings() -> Settings:
             kept="nothing was read or written",
             next_step="beside docker-compose.yml: `make keys` (no password or key is changed), then what it says",
         )
-    given, read = {name.upper() for name, value in os.environ.items() if value}, found()
+    given, read = _given(), found()
     default = {"DATA_DIR": str(read.place.folder / Settings.model_fields["data_dir"].default)}
     from_file: dict[str, Any] = {
         name.lower(): value for name, value in {**default, **read.values}.items() if name not in given

@@ -370,6 +370,25 @@ def test_a_working_directory_that_is_gone_is_said(folders: tuple[Path, Path]) ->
         environment.place({}, checkout)
 
 
+def test_what_the_working_directory_has_and_a_checkouts_folder_goes_before_is_a_warning(
+    folders: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or somebody who always ran it in a folder of their own would find a new lakehouse after an upgrade."""
+    checkout, here = folders
+    monkeypatch.delenv(environment.HOME)
+    monkeypatch.setattr(environment, "CHECKOUT", checkout)
+    write(checkout)
+    assert found().warnings == []
+    write(here)
+    (here / "data" / "bucket").mkdir(parents=True)
+    use = f"is not used: {checkout} goes before it, unless you set MEDALLION_HOME={here}"
+    assert found().warnings == [f"{here / '.env'} {use}", f"the lakehouse in {here / 'data'} {use}"]
+    monkeypatch.setenv("DATA_DIR", "lake")
+    assert found().warnings == [f"{here / '.env'} {use}"]
+    monkeypatch.setenv(environment.HOME, str(here))
+    assert found().warnings == []
+
+
 # --- Paths ------------------------------------------------------------------------------------------------------------
 
 
