@@ -24,7 +24,7 @@ HOME = "MEDALLION_HOME"
 ELSEWHERE = frozenset(
     {
         # docker-compose.yml, and a Supabase of one's own (docker/keys.py)
-        *("LAKEHOUSE_URL_IN_COMPOSE", "LAKEHOUSE_PORT"),
+        *("LAKEHOUSE_URL_IN_COMPOSE", "LAKEHOUSE_PORT", "VOLUME_PREFIX"),
         *("POSTGRES_PASSWORD", "JWT_SECRET", "ANON_KEY", "SERVICE_ROLE_KEY"),
         *("SUPABASE_TEST_URL", "SUPABASE_TEST_KEY"),  # make test-supabase
         *("SOURCE_DATE_EPOCH", "TMPDIR"),  # reproducible-builds.org; Python's tempfile
