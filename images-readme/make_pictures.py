@@ -15,6 +15,8 @@ from rich.console import Console
 from rich.style import Style
 from rich.text import Text
 
+from elt.environment import HOME
+
 COLUMNS, LINES = 96, 400
 HERE = Path(__file__).parent
 MEDALLION = HERE.parent / ".venv" / "bin" / "medallion"
@@ -32,6 +34,7 @@ def screen_after(arguments: list[str], folder: Path) -> pyte.Screen:
     path = f"{MEDALLION.parent}{os.pathsep}{os.environ['PATH']}"  # as with the environment activated
     environment = {
         **os.environ,
+        HOME: str(folder),
         "PATH": path,
         "COLUMNS": str(COLUMNS),
         "LINES": str(LINES),

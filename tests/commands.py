@@ -11,18 +11,20 @@ from pathlib import Path
 
 import psycopg
 
+from elt.environment import HOME
+
 PATIENCE_SECONDS = 60.0
 """How long a test waits for what must happen, before it fails; never a measure of speed."""
 
 
 @contextmanager
 def command(*arguments: str, folder: Path, env: Mapping[str, str]) -> Iterator[subprocess.Popen[str]]:
-    """``medallion ARGUMENTS`` in ``folder`` with these settings; killed at the end if it still runs."""
+    """``medallion ARGUMENTS`` in ``folder``, which is its home, with these settings; killed if it still runs."""
     clean = {name: value for name, value in os.environ.items() if name in ("PATH", "HOME", "XDG_RUNTIME_DIR")}
     process = subprocess.Popen(
         [sys.executable, "-m", "elt", *arguments],
         cwd=folder,
-        env={**clean, **env},
+        env={**clean, HOME: str(folder), **env},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

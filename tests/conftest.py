@@ -12,7 +12,7 @@ import psycopg
 import pytest
 from hypothesis import HealthCheck, settings
 
-from elt import redaction
+from elt import environment, redaction
 from elt.lakehouse import migrations
 from elt.lakehouse.embedded import start_postgres
 from elt.lakehouse.folder import FolderBucket
@@ -26,6 +26,9 @@ from elt.settings import Settings
 _FOLDER = tempfile.mkdtemp(prefix="medallion-tests-")
 os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", _FOLDER)
 atexit.register(shutil.rmtree, _FOLDER, ignore_errors=True)
+
+# This checkout's .env and data are those of the person who works in it: no command that a test starts may find them.
+os.environ[environment.HOME] = _FOLDER
 
 # Timing never decides a test: this machine may be busy.
 settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -44,10 +47,14 @@ def database_url(server_url: str, name: str) -> str:
 
 @pytest.fixture(autouse=True)
 def _no_settings_of_the_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Tests see no .env and no lakehouse of the person who runs them, and no secret of another test."""
+    """Tests see no .env and no lakehouse of the person who runs them, and no secret of another test.
+
+    Each has a folder for its own.
+    """
     redaction.know(())
     for name in Settings.model_fields:
         monkeypatch.delenv(name.upper(), raising=False)
+    monkeypatch.setenv(environment.HOME, str(tmp_path))
     monkeypatch.chdir(tmp_path)
 
 

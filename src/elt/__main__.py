@@ -1,5 +1,5 @@
 """``python -m elt``: the same as ``medallion``."""
 
-from elt.cli import main
+from elt.start import main
 
 main()

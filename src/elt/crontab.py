@@ -8,6 +8,7 @@ that the clock skips fires when the skipped hour ends, and a time that it shows 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import dropwhile
+from pathlib import Path
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from cronsim import CronSim, CronSimError
@@ -29,7 +30,7 @@ class Calendar:
     def of(cls, crontab: str, zone: str) -> "Calendar":
         """``ConfigurationError`` that names ``SCHEDULE`` or ``TZ`` if they are not what they should be."""
         try:
-            place = ZoneInfo(zone)
+            place = _zone(zone)
         except (ZoneInfoNotFoundError, ValueError, OSError):
             raise _wrong("TZ", f"there is no time zone '{zone}'", "America/Sao_Paulo") from None
         if (fields := len(crontab.split())) != 5:  # with six, cronsim takes the first for seconds
@@ -60,6 +61,21 @@ class Calendar:
     def on_the_wall(self, moment: datetime) -> str:
         """The moment as people of the zone write it."""
         return f"{moment.astimezone(self.zone):%Y-%m-%d %H:%M %Z}"
+
+
+def _zone(name: str) -> ZoneInfo:
+    """The zone that ``TZ`` names, or whose file it names: many machines have ``TZ=:/etc/localtime`` set.
+
+    Source: tzset(3), which allows a colon before either; localtime(5), by which a machine without that file is at UTC.
+    """
+    name = name.removeprefix(":")
+    if not name.startswith("/"):
+        return ZoneInfo(name)
+    file = Path(name)
+    if name == "/etc/localtime" and not file.exists():
+        return ZoneInfo("UTC")
+    with file.open("rb") as content:
+        return ZoneInfo.from_file(content, key=str(file.resolve()).rpartition("/zoneinfo/")[2])
 
 
 def _wrong(variable: str, what: str, example: str) -> ConfigurationError:

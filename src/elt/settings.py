@@ -1,13 +1,14 @@
 """Settings from the environment and ``.env``. Everything is optional: an empty ``.env`` is a working program."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from elt import addresses, redaction
+from elt import addresses, environment, redaction
 from elt.catalog import WRITE_ROWS
 from elt.errors import ConfigurationError
 
@@ -18,11 +19,17 @@ OF_EARLIER_KEYS = "LAKEHOUSE_URL_IN_COMPOSE"
 """What ``make keys`` once wrote into .env, for a docker-compose.yml that put it in the place of LAKEHOUSE_URL. Found in
 a container, it means that nobody does that any more: LAKEHOUSE_URL leads back into the container itself."""
 
+PATHS = ("data_dir", "source_files")
+"""The settings that are paths of this machine: whole ones in ``Settings``, whatever was written."""
+
 
 class Settings(BaseSettings):
-    """What can be set. The names are the environment's variables, in upper case there."""
+    """What can be set. The names are the environment's variables, in upper case there.
 
-    model_config = SettingsConfigDict(env_file=".env", env_ignore_empty=True, extra="ignore", hide_input_in_errors=True)
+    A relative path is relative to the working directory; ``load_settings`` knows better for what ``.env`` says.
+    """
+
+    model_config = SettingsConfigDict(env_ignore_empty=True, extra="ignore", hide_input_in_errors=True)
 
     data_dir: Path = Field(
         Path("data"), description="Folder of the embedded lakehouse, and of the bucket beside LAKEHOUSE_DB_URL."
@@ -125,6 +132,18 @@ class Settings(BaseSettings):
         return self
 
     @model_validator(mode="after")
+    def _whole_paths(self) -> "Settings":
+        for name in PATHS:
+            if name == "source_files" and self.source_files_mount:
+                continue  # a path of the host, seen from inside a container
+            if path := getattr(self, name):
+                try:
+                    setattr(self, name, path.expanduser().absolute())
+                except RuntimeError:
+                    raise ValueError(f"{name.upper()} begins with ~, and there is no such user") from None
+        return self
+
+    @model_validator(mode="after")
     def _whole_projects(self) -> "Settings":
         for url, key in (("lakehouse_url", "lakehouse_key"), ("supabase_url", "supabase_key")):
             given = {name.upper(): bool(getattr(self, name)) for name in (url, key)}
@@ -146,24 +165,50 @@ class Settings(BaseSettings):
         return self
 
 
-def load_settings(env_file: Path | None = Path(".env")) -> Settings:
-    """The settings, or a ``ConfigurationError`` that names the variable and never shows its value."""
+def found() -> environment.Found:
+    """What ``.env`` sets, and which one that is. ``ConfigurationError`` if it, or the environment, is refused."""
+    place = environment.place(os.environ, environment.CHECKOUT)
+    names = [name.upper() for name in Settings.model_fields]
+    read = environment.read(place, os.environ, names, [name.upper() for name in PATHS])
+    if os.environ.get(environment.HOME):
+        return read
+    data = None if "DATA_DIR" in {*read.values, *_given()} else str(Settings.model_fields["data_dir"].default)
+    return replace(read, warnings=[*read.warnings, *environment.left_behind(place, Path.cwd(), data)])
+
+
+def _given() -> set[str]:
+    return {name.upper() for name, value in os.environ.items() if value}
+
+
+def load_settings() -> Settings:
+    """The settings, or a ``ConfigurationError`` that names the variable and never shows its value.
+
+    The environment goes before ``.env``, and what is empty in either was not set. Paths in ``.env``, and the default of
+    ``DATA_DIR``, are relative to its folder; those of the environment to the working directory.
+    """
     if os.environ.get(OF_EARLIER_KEYS):
         raise ConfigurationError(
             f"{OF_EARLIER_KEYS}: this .env was made by `make keys` of an earlier version",
             kept="nothing was read or written",
             next_step="beside docker-compose.yml: `make keys` (no password or key is changed), then what it says",
         )
+    given, read = _given(), found()
+    default = {"DATA_DIR": str(read.place.folder / Settings.model_fields["data_dir"].default)}
+    from_file: dict[str, Any] = {
+        name.lower(): value for name, value in {**default, **read.values}.items() if name not in given
+    }
     try:
-        settings = Settings(_env_file=env_file)
+        settings = Settings(**from_file)
     except ValidationError as error:
         problem = error.errors()[0]
         variable = ".".join(map(str, problem["loc"])).upper()
         words = str(problem["msg"]).removeprefix("Value error, ")
+        in_file = variable in read.values and variable not in given
+        where = f"in {read.place.file}" if in_file else "where it is set: .env, or the environment"
         raise ConfigurationError(
             f"{variable}: {words}" if variable else words,
             kept="nothing was read or written",
-            next_step="correct it in .env (see .env.example)",
+            next_step=f"correct it {where} (see .env.example)",
         ) from None
     redaction.know(settings.secrets, settings.shown)
     return settings

@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 
 from elt import health
 from elt.crontab import Calendar
+from elt.errors import ConfigurationError
 from elt.keys import StatusKey
 from elt.lakehouse import snapshots
 from elt.lakehouse.ports import Lakehouse
@@ -106,7 +107,9 @@ class Status:
 def gather(lakehouse: Lakehouse, settings: Settings, limit: int) -> Status:
     """Look at the ledger, the quarantine, the bucket and the schedule; ``limit`` runs, newest first."""
     tables, situation = lakehouse.tables, Ledger(lakehouse.tables).situation()
-    calendar, now = Calendar.of(settings.schedule, settings.tz), datetime.now(UTC)
+    now = datetime.now(UTC)
+    next_run, problems = _next_run(settings, now)
+    problems += health.problems(health.read(health.file_in(settings.data_dir)), now)
     entries = [_entry(row) for row in recent(tables)]
     by_run: dict[str, list[Entry]] = {}
     for entry in entries:
@@ -131,9 +134,18 @@ def gather(lakehouse: Lakehouse, settings: Settings, limit: int) -> Status:
             bucket_bytes=sum(sizes.values()),
             database_bytes=int(str(tables.call("controle.tamanho_do_banco"))),
         ),
-        next_run=calendar.next(now).astimezone(calendar.zone),
-        scheduler_problems=health.problems(health.read(health.file_in(settings.data_dir)), now),
+        next_run=next_run,
+        scheduler_problems=problems,
     )
+
+
+def _next_run(settings: Settings, now: datetime) -> tuple[datetime | None, list[str]]:
+    """The next fire; or none, and why: a schedule that is wrong keeps nobody from seeing the rest."""
+    try:
+        calendar = Calendar.of(settings.schedule, settings.tz)
+    except ConfigurationError as error:
+        return None, [f"{error.what}: no run is started before that is corrected"]
+    return calendar.next(now).astimezone(calendar.zone), []
 
 
 def _has(entries: list[Entry], layer: str) -> bool:

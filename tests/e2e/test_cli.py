@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from elt.cli import main, medallion
+from elt.environment import HOME
 from elt.lakehouse.embedded import open_embedded, start_postgres
 from tests.shops import write_shop
 
@@ -31,7 +32,7 @@ class Machine:
         self.folder = folder
         folder.mkdir(exist_ok=True)
         self.first: Completed[str] = Completed((), 0, "", "")
-        self.settings = {"DATA_DIR": str(folder / "data"), "COLUMNS": "160"}
+        self.settings = {HOME: str(folder), "DATA_DIR": str(folder / "data"), "COLUMNS": "160"}
 
     def run(self, *command: str, **settings: str) -> Completed[str]:
         given = {**os.environ, **self.settings, **settings}

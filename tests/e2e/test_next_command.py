@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from elt.environment import HOME as MEDALLION_HOME
+
 ROOT = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
 Completed = subprocess.CompletedProcess
@@ -19,7 +21,8 @@ def shell(env: dict[str, str], tmp_path: Path) -> Callable[..., "Completed[str]"
     """Types a line in the shell of a person who has activated no environment."""
 
     def run(line: str, folder: Path, path: str = "/usr/bin:/bin") -> "Completed[str]":
-        given = {"PATH": path, "HOME": os.environ["HOME"], "DATA_DIR": str(tmp_path / "data"), **env}
+        home = {"HOME": os.environ["HOME"], MEDALLION_HOME: str(tmp_path)}
+        given = {"PATH": path, **home, "DATA_DIR": str(tmp_path / "data"), **env}
         return subprocess.run(["sh", "-c", line], cwd=folder, env=given, capture_output=True, text=True, check=False)
 
     return run

@@ -156,6 +156,28 @@ def test_status_gives_the_next_fire_of_the_schedule_in_its_time_zone(
     assert f"next run   {fire:%Y-%m-%d} 04:30 -03" in invoke("status")
 
 
+def test_status_gives_the_next_fire_by_the_machines_clock_where_that_is_the_time_zone(
+    invoke: Invoke, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TZ", ":/etc/localtime")
+
+    assert " 02:00 " in invoke("status").splitlines()[1]
+
+
+@pytest.mark.parametrize(("variable", "value"), [("SCHEDULE", "every day"), ("TZ", "Mars/Olympus")])
+def test_a_schedule_that_is_wrong_is_said_by_status_and_keeps_nothing_else_from_being_seen(
+    invoke: Invoke, monkeypatch: pytest.MonkeyPatch, variable: str, value: str
+) -> None:
+    monkeypatch.setenv(variable, value)
+
+    status = status_of(invoke)
+
+    assert status["next_run"] is None
+    assert status["scheduler_problems"][0].startswith(f"{variable}: ")
+    assert f"{variable}: " in invoke("status")
+    assert "no run yet: medallion run" in invoke("status")
+
+
 def test_status_says_whether_a_scheduler_is_there_to_run_it(invoke: Invoke, tmp_path: Path) -> None:
     assert status_of(invoke)["scheduler_problems"] == ["no scheduler is at work here"]
     now = datetime.now(UTC)

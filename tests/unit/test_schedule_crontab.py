@@ -1,6 +1,7 @@
 """When a crontab fires: by the clock on the wall, once, with cron's own weekdays."""
 
 from datetime import UTC, datetime, timedelta
+from importlib.resources import files
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -112,10 +113,25 @@ def test_what_is_no_crontab_is_a_configuration_error_that_names_the_variable(cro
         Calendar.of(crontab, "UTC")
 
 
-@pytest.mark.parametrize("zone", ["", "Mars/Olympus", "../etc/passwd", ":/etc/localtime"])
+@pytest.mark.parametrize("zone", ["", "Mars/Olympus", "../etc/passwd", "/etc/passwd", ":/no/such/file", ":/etc", ":"])
 def test_what_is_no_time_zone_is_a_configuration_error_that_names_the_variable(zone: str) -> None:
     with pytest.raises(ConfigurationError, match=r"^TZ: "):
         Calendar.of("0 2 1 */2 *", zone)
+
+
+@pytest.mark.parametrize("zone", [":America/Sao_Paulo", "{file}", ":{file}"])
+def test_a_zone_may_stand_after_a_colon_or_be_named_by_its_file_as_posix_has_it(zone: str) -> None:
+    file = files("tzdata") / "zoneinfo" / "America" / "Sao_Paulo"
+    calendar, moment = Calendar.of("0 2 1 */2 *", zone.format(file=file)), at("2026-11-22T12:00Z")
+    assert calendar.next(moment) == DEFAULT.next(moment)
+    assert calendar.on_the_wall(moment) == DEFAULT.on_the_wall(moment)
+    assert str(calendar.zone) == "America/Sao_Paulo"
+
+
+def test_the_machines_own_zone_may_be_meant() -> None:
+    """Many machines have TZ=:/etc/localtime, with and without that file."""
+    calendar = Calendar.of("0 2 1 */2 *", ":/etc/localtime")
+    assert " 02:00 " in calendar.on_the_wall(calendar.next(at("2026-11-22T12:00Z")))
 
 
 @given(

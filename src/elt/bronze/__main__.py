@@ -1,7 +1,5 @@
 """``python -m elt.bronze``: the same as ``medallion bronze``."""
 
-import sys
+from elt.start import main
 
-from elt.cli import main
-
-main(["bronze", *sys.argv[1:]])
+main("bronze")

@@ -3,6 +3,16 @@
 By hand: ``python src/elt/bronze/main.py``, ``python -m elt.bronze`` or ``medallion bronze``.
 """
 
+if __name__ == "__main__":  # a script: Python then looks for modules in this folder, and not where elt is
+    import runpy
+    import sys
+    from pathlib import Path
+
+    folder = Path(__file__).resolve().parent
+    sys.path = [str(folder.parents[1]), *(path for path in sys.path if Path(path).resolve() != folder)]
+    runpy.run_module("elt.bronze", run_name="__main__")
+    sys.exit()
+
 import errno
 import tempfile
 from collections.abc import Iterator
@@ -187,9 +197,3 @@ def _store(
     )
     snapshots.write_manifest(bucket, manifest)
     return manifest
-
-
-if __name__ == "__main__":
-    import runpy
-
-    runpy.run_module("elt.bronze", run_name="__main__")

@@ -19,8 +19,8 @@ from elt.connections import lakehouse_of, source_of
 from elt.invocation import typed
 from elt.lakehouse.ports import Lakehouse
 from elt.notation import decimal_text
-from elt.progress import JsonReporter, PlainReporter, Reporter, TerminalReporter
-from elt.settings import Settings, load_settings
+from elt.progress import JsonReporter, PlainReporter, Reporter, TerminalReporter, about
+from elt.settings import Settings, found, load_settings
 
 json_option: Callable[[Callable[..., Any]], Callable[..., Any]] = click.option(
     "--json", "as_json", is_flag=True, help="Print one JSON document to standard output, for scripts."
@@ -66,9 +66,19 @@ def sample_asked() -> bool:
     return bool(click.get_current_context().find_root().meta.get(_SAMPLE))
 
 
+def say_settings(say: Reporter) -> None:
+    """The first line of a command: which ``.env`` was read, or that none was; then what people should know of it."""
+    read = found()
+    say.say(f"settings: {read.place.words}")
+    with about(level="warning"):
+        for words in read.warnings:
+            say.say(f"warning: {words}")
+
+
 @contextmanager
 def opened(say: Reporter, *, with_source: bool) -> Iterator[tuple[Settings, Lakehouse]]:
     """The settings and the open lakehouse, after saying what is used."""
+    say_settings(say)
     settings, sample = load_settings(), sample_asked()
     if with_source:
         say.say(f"source: {source_of(settings, sample=sample).description}")

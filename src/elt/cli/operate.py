@@ -7,7 +7,7 @@ import click
 
 from elt import checks, health
 from elt.catalog import TABLES
-from elt.cli.context import counted, json_option, opened, print_json, reporter, sample_asked
+from elt.cli.context import counted, json_option, opened, print_json, reporter, sample_asked, say_settings
 from elt.errors import Stopped
 from elt.lakehouse import snapshots
 from elt.ledger import Ledger
@@ -23,7 +23,9 @@ def schedule_command() -> None:
     """
     from elt import schedule  # APScheduler and httpx, which no other command needs
 
-    interrupted = schedule.serve(load_settings(), reporter())
+    say = reporter()
+    say_settings(say)
+    interrupted = schedule.serve(load_settings(), say)
     sys.exit(Stopped.exit_code if interrupted else 0)
 
 
@@ -76,6 +78,7 @@ def reset(yes: bool, as_json: bool) -> None:
 @json_option
 def check(ends: tuple[str, ...], as_json: bool) -> None:
     """Look whether a run would find what it needs: keys, tables, columns, migrations, space. Nothing stays written."""
+    say_settings(reporter())
     settings = load_settings()
     if ends:
         checks.touch(settings, ends)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from elt.cli.context import json_option, print_json, sample_asked
+from elt.cli.context import json_option, print_json, reporter, sample_asked, say_settings
 from elt.connections import data_folder, lakehouse_project
 from elt.errors import ConfigurationError, LakehouseError
 from elt.invocation import typed
@@ -28,6 +28,7 @@ def init(check: bool, as_json: bool) -> None:
 
     With LAKEHOUSE_DB_URL, or the embedded lakehouse, it applies the migrations; with LAKEHOUSE_URL it makes the bucket.
     """
+    say_settings(reporter())
     settings = load_settings()
     applied = [] if check else _set_up(settings)
     found = [

@@ -1,7 +1,5 @@
 """``python -m elt.gold``: the same as ``medallion gold``."""
 
-import sys
+from elt.start import main
 
-from elt.cli import main
-
-main(["gold", *sys.argv[1:]])
+main("gold")

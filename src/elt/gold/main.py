@@ -3,6 +3,16 @@
 By hand: ``python src/elt/gold/main.py``, ``python -m elt.gold`` or ``medallion gold``.
 """
 
+if __name__ == "__main__":  # a script: Python then looks for modules in this folder, and not where elt is
+    import runpy
+    import sys
+    from pathlib import Path
+
+    folder = Path(__file__).resolve().parent
+    sys.path = [str(folder.parents[1]), *(path for path in sys.path if Path(path).resolve() != folder)]
+    runpy.run_module("elt.gold", run_name="__main__")
+    sys.exit()
+
 from collections.abc import Iterator, Sequence
 from typing import Protocol, cast
 
@@ -123,9 +133,3 @@ def _named(tables: Tables, parent: Table, summary: pd.DataFrame) -> pd.DataFrame
         )
     ]
     return pd.concat([empty_frame(schema), *pages])
-
-
-if __name__ == "__main__":
-    import runpy
-
-    runpy.run_module("elt.gold", run_name="__main__")

@@ -1,7 +1,5 @@
 """``python -m elt.silver``: the same as ``medallion silver``."""
 
-import sys
+from elt.start import main
 
-from elt.cli import main
-
-main(["silver", *sys.argv[1:]])
+main("silver")

@@ -3,6 +3,16 @@
 By hand: ``python src/elt/silver/main.py``, ``python -m elt.silver`` or ``medallion silver [--full]``.
 """
 
+if __name__ == "__main__":  # a script: Python then looks for modules in this folder, and not where elt is
+    import runpy
+    import sys
+    from pathlib import Path
+
+    folder = Path(__file__).resolve().parent
+    sys.path = [str(folder.parents[1]), *(path for path in sys.path if Path(path).resolve() != folder)]
+    runpy.run_module("elt.silver", run_name="__main__")
+    sys.exit()
+
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from functools import partial
@@ -381,9 +391,3 @@ def _table_of(manifest: Manifest, table: Table) -> TableSnapshot:
     return manifest.tables.get(table.name) or TableSnapshot(
         rows=0, columns=dict.fromkeys(table.column_names, "text"), fingerprint="", parts=()
     )
-
-
-if __name__ == "__main__":
-    import runpy
-
-    runpy.run_module("elt.silver", run_name="__main__")
