@@ -6,10 +6,11 @@ import uuid
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from elt import access
 from elt.bronze.extract import check_columns
 from elt.bronze.main import shop_of
 from elt.catalog import ANALISE_CLIENTES_PEDIDOS, ANALISE_PRODUTOS, TABLES
-from elt.connections import lakehouse_of, source_of
+from elt.connections import lakehouse_of, lakehouse_project, source_of
 from elt.errors import Full, MedallionError
 from elt.lakehouse import snapshots
 from elt.lakehouse.ports import Lakehouse
@@ -24,9 +25,14 @@ COPIES = 3
 """A table is on a local disk up to so many times as large as its last snapshot: extracted, in the bucket, in silver."""
 
 
-def check_both(settings: Settings, *, sample: bool = False) -> None:
-    """Everything a run needs of source and lakehouse; one error that names all that is wrong."""
-    _all(lambda: check_source(settings, sample=sample), lambda: check_lakehouse(settings, sample=sample))
+def check_both(settings: Settings, *, sample: bool = False) -> list[str]:
+    """Everything a run needs of source and lakehouse; one error that names all that is wrong. Answers the warnings."""
+    warnings: list[str] = []
+    _all(
+        lambda: check_source(settings, sample=sample),
+        lambda: warnings.extend(check_lakehouse(settings, sample=sample)),
+    )
+    return warnings
 
 
 def touch(settings: Settings, ends: Sequence[str]) -> None:
@@ -43,8 +49,11 @@ def check_source(settings: Settings, *, sample: bool = False) -> None:
             extract.count(table.name)
 
 
-def check_lakehouse(settings: Settings, *, sample: bool = False) -> None:
-    """Schema and migrations are there, it is the source's, the bucket can be written and read, and disks have room."""
+def check_lakehouse(settings: Settings, *, sample: bool = False) -> list[str]:
+    """Everything that a run needs of the lakehouse is there, it is the source's, and nobody else gets in.
+
+    Answers what is open because the owner opened it on purpose.
+    """
     with lakehouse_of(settings, sample=sample, loading=True) as lakehouse:
         analyses = (ANALISE_CLIENTES_PEDIDOS.gold, ANALISE_PRODUTOS.gold)
         for name in (*(table.silver for table in TABLES), *analyses, "controle.execucoes"):
@@ -60,8 +69,27 @@ def check_lakehouse(settings: Settings, *, sample: bool = False) -> None:
             source_of(settings, sample=sample), snapshots.newest(lakehouse.bucket), Ledger(lakehouse.tables).situation()
         )
         needed = FREE_BYTES + COPIES * _size_of_last_snapshot(lakehouse)
+        found = _openings(settings, lakehouse)
     for folder, setting in ((settings.data_dir, "DATA_DIR"), (Path(tempfile.gettempdir()), "TMPDIR")):
         check_space(folder, setting, needed)
+    if unwanted := [one for one in found if not one.on_purpose]:
+        raise MedallionError(
+            "the lakehouse is open: " + "; ".join(one.what for one in unwanted),
+            kept="everything: nothing was started, and a run would go well",
+            next_step="; ".join(dict.fromkeys(one.next_step for one in unwanted)),
+        )
+    return [f"{one.what}; {one.next_step}" for one in found]
+
+
+def _openings(settings: Settings, lakehouse: Lakehouse) -> list[access.Opening]:
+    """Who else gets in; where tables are direct, also by the project's own database, whose Storage has the bucket."""
+    found = access.look(lakehouse.tables, settings.bucket_in_storage)
+    if settings.lakehouse_db_url is not None and (project := lakehouse_project(settings)):
+        from elt.lakehouse.supabase import SupabaseTables
+
+        with project:
+            found += access.look(SupabaseTables(project), settings.bucket_in_storage)
+    return list(dict.fromkeys(found))
 
 
 def check_space(folder: Path, setting: str, needed: int) -> None:

@@ -95,12 +95,14 @@ class LakehouseError(MedallionError):
     ``retry_after``: the seconds that the server asked to wait before another try.
     ``detail``: what PostgreSQL says of the row (its DETAIL), often all of it. That is data: it may go into quarantine,
     which is in the shop's own database, and into no message.
+    ``code``: the server's own code for it, such as an SQLSTATE or one of PostgREST's; empty if it gave none.
     """
 
     halved: ClassVar[bool] = False
     repeated = False
     retry_after = 0.0
     detail = ""
+    code = ""
 
 
 class Unreachable(LakehouseError):

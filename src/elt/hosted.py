@@ -1,14 +1,14 @@
 """What a hosted project needs before the first write, checked one thing after the other."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 from elt.catalog import ANALISE_CLIENTES_PEDIDOS, TABLES
-from elt.errors import ConfigurationError, Denied, LakehouseError, Missing, QuotaExceeded, Unreachable
+from elt.errors import ConfigurationError, Denied, LakehouseError, Missing, QuotaExceeded
 from elt.lakehouse import migrations
-from elt.supabase import SECRET, Project
+from elt.sqlstates import NOT_GRANTED
+from elt.supabase import EXPOSE, NOT_EXPOSED, OPEN_ROLES, SECRET, Project
 
 _TRIES = 2
 """A person waits for these answers: a wrong host should not take a minute."""
@@ -26,31 +26,56 @@ class Check:
     next_step: str = ""
 
 
-def checks(project: Project, bucket: str | None) -> Iterator[Check]:
+def checks(project: Project, bucket: str | None, *, direct: Sequence[str] | None = None) -> Iterator[Check]:
     """Everything the lakehouse's project needs, in the order in which it is worth mending. Reads only.
 
-    Ends early where what follows cannot be known; ``QuotaExceeded`` if nothing can. ``bucket``: None if bronze is
-    elsewhere.
+    The key is looked at first; what follows cannot be known without it. What is missing in the database and in the
+    API's settings is one script to paste and one list of schemas to expose, in this order, and then the checks end:
+    a schema that does not exist cannot be exposed, and nothing else can be seen before. ``QuotaExceeded`` if nothing
+    can be known.
+    ``bucket``: None if bronze is elsewhere. ``direct``: the migrations that a direct connection found missing; None if
+    there is none.
     """
-    reachable = _check(f"{project.url_setting} answers", lambda: _read(project, _PROBES[0]), project, only=Unreachable)
-    yield reachable
-    if reachable.problem:
+    answers, accepted = f"{project.url_setting} answers", f"{project.key_setting} is accepted"
+    try:
+        look = _look(project, direct)
+    except QuotaExceeded:  # nothing of the configuration is wrong
+        raise
+    except Denied as error:
+        yield Check(answers)
+        yield Check(accepted, f"{project.key_setting}: {error.what}", error.next_step)
         return
-    accepted = _check(_key_named(project), lambda: _read(project, _PROBES[0]), project, only=Denied)
-    yield accepted
-    if accepted.problem:
+    except LakehouseError as error:
+        yield Check(answers, f"{project.url_setting}: {error.what}", error.next_step)
         return
-    missing = False
+    yield Check(answers)
+    if look.control is not None and project.role in OPEN_ROLES:
+        yield Check(
+            accepted,
+            f"{project.key_setting} is a key of the role {project.role}, which may not write to the lakehouse "
+            f"({look.control.what})",
+            f"use a secret key: {SECRET}. (Only for a demonstration with made-up data: run supabase/open-demo.sql, "
+            "again after each upgrade)",
+        )
+        return
+    yield Check(f"{accepted} ({project.role or 'a key of unknown role'})")
+    steps = [*([] if direct else _script_to_paste(project, look)), *_schemas_to_expose(project, look)]
+    if steps:
+        yield from steps
+        return
     for table in _PROBES:
-        schema = table.split(".")[0]
-        what = f"schema {schema} exists, is exposed, and is granted"
-        found = _check(what, partial(_read, project, table), project)
-        missing = missing or bool(found.problem)
-        yield found
-    if not missing:
-        yield _migrations(project)
+        yield Check(f"schema {_schema(table)} exists, is exposed, and is granted")
+    yield Check("every migration is applied")
     if bucket is not None:
-        yield _check(f"bucket {bucket} exists", lambda: _see_bucket(project, bucket), project)
+        yield _bucket(project, bucket)
+
+
+def missing_migrations(project: Project, *, direct: Sequence[str] | None = None) -> list[str]:
+    """The names of the migrations to apply, in order; all of them where it cannot be seen what is there."""
+    try:
+        return _look(project, direct).pending
+    except LakehouseError:
+        return migrations.names()
 
 
 def require(project: Project, bucket: str | None) -> None:
@@ -74,37 +99,74 @@ def make_bucket(project: Project, bucket: str) -> bool:
     return False
 
 
-def _key_named(project: Project) -> str:
-    return f"{project.key_setting} may write ({project.role or 'a key of unknown role'})"
+@dataclass(frozen=True)
+class _Look:
+    """What one look at the project's API found.
+
+    ``control``: the error of reading the applied migrations; None if they could be read. ``denied``: the schemas whose
+    tables are missing or not granted, with the error. ``hidden``: the schemas that the API does not show.
+    ``pending``: the migrations to apply.
+    """
+
+    control: LakehouseError | None
+    denied: dict[str, LakehouseError]
+    hidden: list[str]
+    pending: list[str]
 
 
-def _check(
-    what: str, look: Callable[[], object], project: Project, only: type[LakehouseError] = LakehouseError
-) -> Check:
-    """``what`` with its problem, if ``look`` raises an error of the kind ``only``."""
-    try:
-        look()
-    except QuotaExceeded:  # nothing else can be known, and nothing of the configuration is wrong
-        raise
-    except LakehouseError as error:
-        if not isinstance(error, only):
-            return Check(what)
-        return _explained(what, error, project)
-    return Check(what)
+def _look(project: Project, direct: Sequence[str] | None) -> _Look:
+    """What the API shows of each schema. Any other error than that something is not there is raised."""
+    errors: dict[str, LakehouseError] = {}
+    applied: set[str] = set()
+    for table in _PROBES:
+        try:
+            rows = _read(project, table)
+        except LakehouseError as error:
+            if not (error.code == NOT_GRANTED or (isinstance(error, Missing) and error.code)):
+                raise
+            errors[_schema(table)] = error
+        else:
+            applied.update(str(row["versao"]) for row in rows if table == _PROBES[0])
+    hidden = [schema for schema, error in errors.items() if error.code == NOT_EXPOSED]
+    denied = {schema: error for schema, error in errors.items() if schema not in hidden}
+    pending = [name for name in migrations.names() if name not in applied] if direct is None else list(direct)
+    if denied:  # what is recorded and yet not there is made again by running everything again
+        pending = migrations.names()
+    return _Look(errors.get(_schema(_PROBES[0])), denied, hidden, pending)
 
 
-def _explained(what: str, error: LakehouseError, project: Project) -> Check:
-    if isinstance(error, Denied) and project.role in ("anon", "authenticated"):
-        return Check(
-            what,
-            f"{project.key_setting} is a key of the role {project.role}, which may not write to the lakehouse "
-            f"({error.what})",
-            f"use a secret key: {SECRET}. (Only for a demonstration with made-up data: supabase/open-demo.sql)",
+def _script_to_paste(project: Project, look: _Look) -> Iterator[Check]:
+    """The first step: what the database lacks, as far as it can be seen."""
+    if not look.pending:
+        return
+    if look.denied:
+        words = "; ".join(error.what for error in look.denied.values())
+    elif look.control is not None:
+        words = "what the database has cannot be seen before its schema controle is exposed"
+    else:
+        words = f"the database lacks {len(look.pending)} migrations ({look.pending[0]} is the first)"
+    yield Check(
+        "the database has everything that the lakehouse needs",
+        f"{project.url_setting}: {words}",
+        f"paste what this prints into {project.sql_editor} and run it there, as often as you like: "
+        "medallion init --sql",
+    )
+
+
+def _schemas_to_expose(project: Project, look: _Look) -> Iterator[Check]:
+    """The second step."""
+    if look.hidden:
+        *most, last = look.hidden
+        listed = f"{', '.join(most)} and {last}" if most else last
+        yield Check(
+            f"the API exposes {listed}",
+            f"{project.url_setting}: {listed}: not exposed by the API",
+            f"{EXPOSE}{listed}; save, and run: medallion init",
         )
-    if isinstance(error, Denied):
-        return Check(what, f"{project.key_setting}: {error.what}", error.next_step)
-    setting = project.url_setting
-    return Check(what, f"{setting}: {error.what}", error.next_step)
+
+
+def _schema(table: str) -> str:
+    return table.split(".")[0]
 
 
 def _read(project: Project, table: str) -> list[Any]:
@@ -113,19 +175,15 @@ def _read(project: Project, table: str) -> list[Any]:
     return list(project.ask(f"looking at {table}", query.execute, tries=_TRIES).data)
 
 
-def _migrations(project: Project) -> Check:
-    """Whether the database has every migration of this version."""
-    applied = {str(row["versao"]) for row in _read(project, _PROBES[0])}
-    pending = [name for name in migrations.names() if name not in applied]
-    what = "every migration is applied"
-    if not pending:
-        return Check(what)
-    return Check(
-        what,
-        f"{project.url_setting}: the database lacks {len(pending)} migrations ({pending[0]} is the first)",
-        f"in the dashboard: SQL Editor: run supabase/migrations/{pending[0]}.sql and those after it; "
-        "or set LAKEHOUSE_DB_URL and run: medallion init",
-    )
+def _bucket(project: Project, bucket: str) -> Check:
+    what = f"bucket {bucket} exists"
+    try:
+        _see_bucket(project, bucket)
+    except QuotaExceeded:
+        raise
+    except LakehouseError as error:
+        return Check(what, f"{project.url_setting}: {error.what}", error.next_step)
+    return Check(what)
 
 
 def _see_bucket(project: Project, bucket: str) -> None:

@@ -131,5 +131,5 @@ def translate(error: psycopg.Error, doing: str) -> LakehouseError:
         found = Unreachable(
             text, next_step="start the database, then run the same command again: it goes on from there"
         )
-    found.detail = error.diag.message_detail or ""
+    found.detail, found.code = error.diag.message_detail or "", state
     return found

@@ -210,7 +210,7 @@ class Scheduler:
         elif work is Work.CHECK:
             fire = self._wall(self.state.next_fire)
             if failed:
-                self._alert("check_failed", f"The run of {fire} would fail", outcome)
+                self._alert("check_failed", f"The check before the run of {fire} found something", outcome)
             else:
                 self._reporter.say(f"both ends are ready for the run of {fire}")
         else:

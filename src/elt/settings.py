@@ -90,6 +90,11 @@ class Settings(BaseSettings):
         return bool(self.lakehouse_url or self.lakehouse_db_url)
 
     @property
+    def bucket_in_storage(self) -> str | None:
+        """The name of bronze's bucket in the project's Storage; None if bronze is a folder."""
+        return self.bucket_name if self.lakehouse_url is not None else None
+
+    @property
     def kept_awake(self) -> tuple[str, ...]:
         """The ends (of ``ENDS``) that the scheduler keeps awake: a free hosted project is paused after a week."""
         if self.keep_alive is not None:

@@ -5,6 +5,9 @@ Source: PostgreSQL's documentation, Appendix A, "PostgreSQL Error Codes".
 
 from elt.errors import Denied, Full, LakehouseError, Missing, Rejected, Timeout, TooLarge, Unreachable
 
+NOT_GRANTED = "42501"
+"""The code of a right that is missing."""
+
 
 def error_of(state: str, text: str) -> LakehouseError:
     """The error for an SQLSTATE, with ``text`` as what happened.
@@ -17,8 +20,8 @@ def error_of(state: str, text: str) -> LakehouseError:
         return Full(text, next_step="the database has no space left: free some, then run the same command again")
     if state == "25006":  # a hosted project turns read-only when its disk is nearly full
         return Full(text, next_step="the database is read-only, usually for want of disk space: free or buy some")
-    if state == "42501":
-        return Denied(text, next_step="grant the role the right that is missing, or use the postgres or service role")
+    if state == NOT_GRANTED:
+        return Denied(text, next_step="grant the role that connects the right that is missing")
     if state[:2] == "28":
         return Denied(text, next_step="check the user and the password")
     if state == "3D000":

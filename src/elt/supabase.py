@@ -45,7 +45,7 @@ from elt.errors import (
     Unreachable,
 )
 from elt.patience import patiently
-from elt.sqlstates import error_of
+from elt.sqlstates import NOT_GRANTED, error_of
 
 T = TypeVar("T")
 
@@ -68,7 +68,14 @@ LIFT = (
     "plan, raise the spend cap, pay what is overdue, or, if it is traffic that was used up, wait for the next billing "
     "cycle. It may take a day until it answers again; then run the same command again: it goes on from there"
 )
-EXPOSE = "in the dashboard: Project Settings → Data API → Exposed schemas: add silver, gold and controle"
+EXPOSE = "in the dashboard: Project Settings → Data API → Exposed schemas: add "
+NOT_EXPOSED = "PGRST106"
+"""The code of a schema that the API does not show, whether it exists or not."""
+
+INIT = "run: medallion init; it says what to paste and what to click"
+OPEN_ROLES = ("anon", "authenticated")
+"""The roles of keys and tokens that anybody may have."""
+
 SECRET = "in the dashboard: Project Settings → API Keys → Secret keys (or the legacy service_role key)"  # noqa: S105
 
 
@@ -119,6 +126,14 @@ class Project:
     def host(self) -> str:
         """The host's name, for people."""
         return host_of(self.url)
+
+    @property
+    def sql_editor(self) -> str:
+        """Where SQL is pasted."""
+        reference, _, domain = self.host.partition(".")
+        if domain == "supabase.co":
+            return f"https://supabase.com/dashboard/project/{reference}/sql/new"
+        return f"the SQL Editor of {self.host}"
 
     def ask(self, doing: str, request: Callable[[], T], *, tries: int = TRIES) -> T:
         """The request's result; what is transient is tried again.
@@ -176,10 +191,19 @@ class Project:
 
     def _named(self, error: LakehouseError, doing: str) -> LakehouseError:
         """The same error with what we were doing, and the project's settings in what to do next."""
-        next_step = error.next_step.format(url=self.url_setting, key=self.key_setting, host=self.host)
-        named = type(error)(f"{doing}: {error.what}", kept=error.kept, next_step=next_step)
-        named.retry_after, named.detail = error.retry_after, error.detail
+        named = type(error)(f"{doing}: {error.what}", kept=error.kept, next_step=self._next_step(error))
+        named.retry_after, named.detail, named.code = error.retry_after, error.detail, error.code
         return named
+
+    def _next_step(self, error: LakehouseError) -> str:
+        """What helps depends on whose project it is, and on the role of the key."""
+        if error.code == NOT_GRANTED and self.role in OPEN_ROLES:
+            return f"use a secret key in {self.key_setting}: {SECRET}"
+        if error.code in (NOT_GRANTED, NOT_EXPOSED) and self.url_setting == "LAKEHOUSE_URL":
+            return INIT
+        if error.code == NOT_EXPOSED:
+            return f"{EXPOSE}public"
+        return error.next_step.format(url=self.url_setting, key=self.key_setting, host=self.host)
 
 
 class _Http(httpx.Client):
@@ -289,13 +313,14 @@ def refused(response: httpx.Response) -> LakehouseError:
     """
     document = _document(response)
     error = _error_of(document, response)
+    error.code = _code(document, response)
     if not _is_postgrests(document):
         error.detail = _short(str(document.get("details") or ""))
     return error
 
 
 def _error_of(document: dict[str, Any], response: httpx.Response) -> LakehouseError:
-    """The same without its ``detail``."""
+    """The same without its ``detail`` and ``code``."""
     # PostgREST's own details say what it looked for; PostgreSQL's are its DETAIL, often a whole row.
     names = ("message", "msg", *(["details"] if _is_postgrests(document) else []), "hint")
     words = " ".join(str(document[name]) for name in names if document.get(name) not in (None, ""))
@@ -303,7 +328,7 @@ def _error_of(document: dict[str, Any], response: httpx.Response) -> LakehouseEr
     status = _status(document, response)
     if status == 402:
         return _restricted(words)
-    code = str(document.get("code") or _proxy_code(response) or "")
+    code = _code(document, response)
     if re.fullmatch(r"(?!PGRST)[0-9A-Z]{5}", code):
         return error_of(code, words)
     if code.startswith("PGRST"):
@@ -335,12 +360,13 @@ def _of_postgrest(code: str, words: str) -> LakehouseError:
             f"the API does not reach its database: {words} ({code})",
             next_step=f"look at the project's health in the dashboard; if it is paused: {RESTORE}",
         )
-    if code == "PGRST106":
-        return Missing(f"the schema is not exposed by the API: {words} ({code})", next_step=EXPOSE)
+    if code == NOT_EXPOSED:
+        return Missing(f"the schema is not exposed by the API: {words} ({code})")
     if code in ("PGRST202", "PGRST204", "PGRST205", "PGRST200"):
         return Missing(
             f"{words} ({code})",
-            next_step="run: medallion init --check; after new SQL also: notify pgrst, 'reload schema'",
+            next_step="the API may not know new SQL yet; paste into the SQL Editor: notify pgrst, 'reload schema'; "
+            "and if it stays, run: medallion init",
         )
     if code.startswith("PGRST30"):
         return Denied(f"the key is not accepted: {words} ({code})", next_step=f"check {{key}}: {SECRET}")
@@ -377,6 +403,10 @@ def _document(response: httpx.Response) -> dict[str, Any]:
     except ValueError:
         return {}
     return document if isinstance(document, dict) else {}
+
+
+def _code(document: dict[str, Any], response: httpx.Response) -> str:
+    return str(document.get("code") or _proxy_code(response) or "")
 
 
 def _proxy_code(response: httpx.Response) -> str | None:

@@ -1,46 +1,23 @@
 """The SQL of ``supabase/migrations``: from nothing, twice, from the specification's own schema, and by hand."""
 
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import psycopg
 import pytest
 
+from elt import access
+from elt.errors import Denied, LakehouseError
 from elt.lakehouse import migrations
+from elt.lakehouse.embedded import open_embedded, start_postgres
 from elt.lakehouse.folder import FolderBucket
 from elt.lakehouse.ports import Lakehouse
 from elt.lakehouse.postgres import PostgresTables
 from elt.progress import SilentReporter
 from elt.runner import Runner
 from tests.shops import write_shop
-
-ORIGINAL = """
-create schema silver;
-create schema gold;
-create table silver.clientes (id text primary key, nome text, email text, telefone text, cidade text, idade int,
-  data_ingestao timestamp default current_timestamp);
-create table silver.produtos (id text primary key, nome_produto text, categoria text, preco numeric, estoque int,
-  data_ingestao timestamp default current_timestamp);
-create table silver.pedidos (id text primary key, id_cliente text references silver.clientes (id),
-  id_produto text references silver.produtos (id), quantidade int, status text, valor_total numeric, data_pedido date,
-  data_ingestao timestamp default current_timestamp);
-create table gold.analise_clientes_pedidos (id_cliente text primary key, nome text, cidade text, idade int,
-  total_pedidos int, total_gasto numeric, data_primeiro_pedido date, data_ultimo_pedido date,
-  categorias_compradas text, produtos_comprados text);
-create table gold.analise_produtos (id_produto text primary key, nome_produto text, categoria text, total_vendido int,
-  total_receita numeric, estoque_atual int);
-grant usage on schema silver, gold to anon;
-grant select, insert, update, delete on all tables in schema silver, gold to anon;
-"""
-"""The schema of the specification, with its open grants."""
-
-ROWS = """
-insert into silver.clientes (id, nome, idade, data_ingestao) values ('1', 'Ana', 34, '2024-05-01 12:00:00');
-insert into silver.clientes (id, nome, data_ingestao) values ('old', 'Rui', null);
-insert into silver.produtos (id, nome_produto, preco) values ('10', 'Café', 12.50);
-insert into silver.pedidos (id, id_cliente, id_produto, quantidade, valor_total) values ('99', 'old', '10', 1, 12.50);
-insert into gold.analise_produtos (id_produto, total_vendido) values ('10', 1);
-"""
+from tests.specified import ORIGINAL, ROWS
 
 NAMES = migrations.names()
 
@@ -155,3 +132,112 @@ def test_a_run_goes_on_where_the_original_program_stopped(original: str, tmp_pat
     assert [int(result.key) for result in results] == [246, 468, 680]
     assert rows(original, "select count(*) from silver.clientes") == [(2,)]
     assert rows(original, "select total_vendido, total_receita::text from gold.analise_produtos") == [(3, "37.50")]
+
+
+def older_version(folder: Path, *, without: int) -> Path:
+    """The migrations of a version of before, which lacks the newest ones."""
+    folder.mkdir()
+    for file in sorted(migrations.FOLDER.glob("*.sql"))[:-without]:
+        (folder / file.name).write_bytes(file.read_bytes())
+    return folder
+
+
+def test_all_that_are_due_are_applied_or_none_is(new_empty_database: Callable[[], str], tmp_path: Path) -> None:
+    url = new_empty_database()
+    folder = older_version(tmp_path / "broken", without=1)
+    (folder / "29990101000000_quebrada.sql").write_text("create table controle.nova (a int); select 1 / 0")
+    with pytest.raises(LakehouseError, match=r"29990101000000_quebrada\.sql: division by zero") as caught:
+        migrations.apply(url, setting="a test", folder=folder)
+    assert caught.value.kept == "everything: no migration was applied, the database is as it was before"
+    assert "run the same command again" in caught.value.next_step
+    assert rows(url, "select to_regnamespace('silver'), to_regnamespace('controle')") == [(None, None)]
+    assert migrations.apply(url, setting="a test") == NAMES
+
+
+def test_views_on_an_old_table_are_named_with_the_way_on(original: str) -> None:
+    with psycopg.connect(original, autocommit=True) as connection:
+        connection.execute("create view public.novos as select id, data_ingestao from silver.clientes")
+        connection.execute("create view public.hoje as select id from public.novos where data_ingestao > 'today'")
+        connection.execute(
+            'create materialized view public."Por dia" as select data_ingestao, count(*) from silver.pedidos group by 1'
+        )
+        connection.execute("create view public.longe as select nome from silver.clientes")
+    before = shape(original)
+    with pytest.raises(LakehouseError, match="cannot alter type of a column used by a view") as caught:
+        migrations.apply(original, setting="LAKEHOUSE_DB_URL")
+    assert shape(original) == before
+    assert 'in the way: public.hoje, public."Por dia", public.novos' in caught.value.what
+    drop, _, rest = caught.value.next_step.removeprefix("run in the database of LAKEHOUSE_DB_URL: ").partition(" Then ")
+    create = rest.partition("if they had any):\n")[2]
+    with psycopg.connect(original, autocommit=True) as connection:
+        connection.execute(drop.encode())
+    assert migrations.apply(original, setting="LAKEHOUSE_DB_URL") == NAMES
+    with psycopg.connect(original, autocommit=True) as connection:
+        connection.execute(create.encode())
+    assert rows(original, 'select (select count(*) from public.hoje), (select count(*) from public."Por dia")') == [
+        (1, 1)
+    ]
+
+
+def test_a_table_of_the_shops_own_that_is_in_the_way_is_named(original: str) -> None:
+    with psycopg.connect(original, autocommit=True) as connection:
+        connection.execute("create view silver.rejeitados as select 1 as id")
+    before = shape(original)
+    with pytest.raises(
+        LakehouseError, match=r"applying the migration 20260101000300_silver\.sql.*rejeitados"
+    ) as caught:
+        migrations.apply(original, setting="a test")
+    assert "move it out of the way, then run the same command again" in caught.value.next_step
+    assert shape(original) == before
+
+
+def test_another_role_than_the_owner_of_the_schemas_is_told_so(original: str) -> None:
+    with psycopg.connect(original, autocommit=True) as connection:
+        connection.execute("create role visitante login")
+        connection.execute(
+            "do $$ begin execute format('grant create on database %I to visitante', current_database()); end $$"
+        )
+    try:
+        with pytest.raises(Denied) as caught:
+            migrations.apply(original.replace("postgres:@", "visitante:@"), setting="LAKEHOUSE_DB_URL")
+        assert "the role that owns the schemas silver and gold" in caught.value.next_step
+    finally:
+        with psycopg.connect(original, autocommit=True) as connection:
+            connection.execute("drop owned by visitante; drop role visitante")
+
+
+@pytest.mark.parametrize("without", [1, 2])
+def test_a_lakehouse_of_a_version_before_becomes_the_same_as_a_new_one(
+    without: int, new_empty_database: Callable[[], str], tmp_path: Path
+) -> None:
+    old, fresh = new_empty_database(), new_empty_database()
+    migrations.apply(old, setting="a test", folder=older_version(tmp_path / "older", without=without))
+    for url in (old, fresh):
+        migrations.apply(url, setting="a test")
+    assert shape(old) == shape(fresh)
+
+
+def test_the_grant_of_gold_to_every_signed_in_user_goes(new_empty_database: Callable[[], str], tmp_path: Path) -> None:
+    url = new_empty_database()
+    migrations.apply(url, setting="a test", folder=older_version(tmp_path / "older", without=1))
+    granted = "select has_table_privilege('authenticated', 'gold.analise_produtos', 'select')"
+    assert rows(url, granted) == [(True,)]
+    migrations.apply(url, setting="a test")
+    assert rows(url, granted) == [(False,)]
+    assert rows(url, "select policyname from pg_policies where schemaname = 'gold'") == []
+
+
+def test_what_a_guide_had_people_grant_to_tables_of_tomorrow_goes(original: str) -> None:
+    with psycopg.connect(original, autocommit=True) as connection:
+        for kind in ("tables", "sequences", "routines"):
+            connection.execute(f"alter default privileges in schema silver grant all on {kind} to anon, authenticated")
+    migrations.apply(original, setting="a test")
+    assert rows(original, "select defaclobjtype from pg_default_acl") == []
+
+
+def test_an_embedded_lakehouse_of_a_version_before_is_upgraded_when_it_is_opened(tmp_path: Path) -> None:
+    url = start_postgres(tmp_path / "data")
+    migrations.apply(url, setting="a test", folder=older_version(tmp_path / "older", without=1))
+    with closing(open_embedded(tmp_path / "data")) as lakehouse:
+        assert migrations.pending(url, setting="a test") == []
+        assert access.look(lakehouse.tables, None) == []

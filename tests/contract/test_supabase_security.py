@@ -5,12 +5,12 @@ And where a key goes: to its own project, and nowhere else.
 
 import json
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import httpx
 import pandas as pd
 import pytest
 
+from elt import access
 from elt.catalog import CLIENTES, TABLES
 from elt.errors import ConfigurationError, Denied, LakehouseError, Redirected
 from elt.hosted import checks as hosted_checks
@@ -27,7 +27,10 @@ from tests.gateway.fixtures import Gateway
 from tests.hosted import BUCKET, fill_shop, lakehouse_of, project_of, shop_of
 from tests.listening import Listener, listening
 
-OPEN_DEMO = migrations.FOLDER.parent / "open-demo.sql"
+OPEN_DEMO, CLOSE_DEMO, OPEN_GOLD, CLOSE_GOLD = (
+    (migrations.FOLDER.parent / f"{name}.sql").read_text(encoding="utf-8")
+    for name in ("open-demo", "close-demo", "open-gold", "close-gold")
+)
 EVERY_TABLE = [
     *(("silver", table.name) for table in TABLES),
     *(("silver", name) for name in ("rejeitados", "valores_rejeitados")),
@@ -101,7 +104,48 @@ def test_anon_reads_and_writes_nothing(filled: Gateway, ask: httpx.Client, who: 
     assert state(filled) == before
 
 
-def test_signed_in_people_read_gold_only(filled: Gateway, ask: httpx.Client) -> None:
+def readable(gateway: Gateway, ask: httpx.Client, who: str) -> list[tuple[str, str]]:
+    """The tables of which the role gets the row."""
+    answers = {
+        (schema, table): ask.get(f"/rest/v1/{table}", headers=headers(gateway, who, schema))
+        for schema, table in EVERY_TABLE
+    }
+    return [name for name, answer in answers.items() if answer.status_code == 200 and len(answer.json()) > 0]
+
+
+def opened(gateway: Gateway) -> list[access.Opening]:
+    with lakehouse_of(project_of(gateway)) as hosted:
+        return access.look(hosted.tables, BUCKET)
+
+
+def rights(gateway: Gateway) -> list[object]:
+    """Every grant and policy of the lakehouse's schemas and of Storage."""
+    return [
+        gateway.sql(
+            "select c.oid::regclass::text, (select array_agg(x::text order by x::text) from unnest(c.relacl) x) "
+            "from pg_class c join pg_namespace n on n.oid = c.relnamespace "
+            "where n.nspname in ('silver', 'gold', 'controle', 'storage') and c.relkind = 'r' order by 1"
+        ),
+        gateway.sql(
+            "select nspname, (select array_agg(x::text order by x::text) from unnest(nspacl) x) from pg_namespace "
+            "where nspname in ('silver', 'gold', 'controle') order by 1"
+        ),
+        gateway.sql(
+            "select p.oid::regprocedure::text, (select array_agg(x::text order by x::text) from unnest(p.proacl) x) "
+            "from pg_proc p join pg_namespace n on n.oid = p.pronamespace "
+            "where n.nspname in ('silver', 'gold', 'controle') order by 1"
+        ),
+        gateway.sql("select schemaname, tablename, policyname from pg_policies order by 1, 2, 3"),
+    ]
+
+
+def test_signed_in_people_read_nothing(filled: Gateway, ask: httpx.Client) -> None:
+    assert readable(filled, ask, "authenticated") == []
+    assert opened(filled) == []
+
+
+def test_signed_in_people_read_gold_only_where_the_owner_opened_it(filled: Gateway, ask: httpx.Client) -> None:
+    filled.paste(OPEN_GOLD)
     answers = {
         (schema, table): ask.get(f"/rest/v1/{table}", headers=headers(filled, "authenticated", schema))
         for schema, table in EVERY_TABLE
@@ -109,10 +153,38 @@ def test_signed_in_people_read_gold_only(filled: Gateway, ask: httpx.Client) -> 
     assert [name for name, answer in answers.items() if answer.status_code == 200] == GOLD
     assert all(len(answers[name].json()) == 1 for name in GOLD)
     assert {answer.json()["code"] for name, answer in answers.items() if name not in GOLD} == {"42501"}
+    (said,) = opened(filled)
+    assert said.on_purpose
+    assert said.what == "everybody who signs up (authenticated) can read gold: opened on purpose (policy gold_aberta)"
+    assert said.next_step == "to take it back, run: supabase/close-gold.sql"
+    assert readable(filled, ask, "anon") == []
+
+
+def test_gold_for_some_of_the_signed_in_is_meant_too_if_the_policy_keeps_its_name(filled: Gateway) -> None:
+    filled.paste(OPEN_GOLD)
+    filled.paste("alter policy gold_aberta on gold.analise_produtos using (auth.email() like '%@loja.com.br')")
+    assert [one.on_purpose for one in opened(filled)] == [True]
+    filled.paste("create policy gold_aberta on silver.clientes using (true); grant usage on schema silver to anon")
+    filled.paste("grant select on silver.clientes to anon")
+    assert sorted(one.on_purpose for one in opened(filled)) == [False, True]
+
+
+@pytest.mark.parametrize(("opens", "closes"), [(OPEN_GOLD, CLOSE_GOLD), (OPEN_DEMO, CLOSE_DEMO)], ids=["gold", "demo"])
+def test_what_a_file_opens_its_counterpart_takes_back_whole(gateway: Gateway, opens: str, closes: str) -> None:
+    gateway.paste("select 'the project becomes its owner''s'")
+    before = rights(gateway)
+    gateway.paste(opens)
+    assert rights(gateway) != before
+    gateway.paste(opens)
+    assert [one.on_purpose for one in opened(gateway)] == [True]
+    gateway.paste(closes)
+    gateway.paste(closes)
+    assert rights(gateway) == before
 
 
 @pytest.mark.parametrize(("schema", "table"), GOLD)
 def test_signed_in_people_do_not_write_gold(filled: Gateway, ask: httpx.Client, schema: str, table: str) -> None:
+    filled.paste(OPEN_GOLD)
     mine = {**headers(filled, "authenticated", schema), "Content-Type": "application/json"}
     column = "id_cliente" if "clientes" in table else "id_produto"
     answers = [
@@ -169,18 +241,18 @@ def test_the_function_that_reads_reaches_only_what_the_caller_may(filled: Gatewa
 
 def test_open_demo_lets_anon_run_the_pipeline_and_can_be_closed_again(gateway: Gateway, shop_gateway: Gateway) -> None:
     fill_shop(shop_gateway, clientes=5, produtos=2, pedidos=9)
-    gateway.sql(OPEN_DEMO.read_text())
+    gateway.sql(OPEN_DEMO)
     with lakehouse_of(project_of(gateway, gateway.publishable_key)) as open_to_all:
         results = Runner(open_to_all, SilentReporter()).run(shop_of(shop_gateway))
     assert [int(result.key) for result in results] == [246, 468, 680]
-    gateway.sql((migrations.FOLDER / "20260101000500_escritas.sql").read_text())
+    gateway.sql(CLOSE_DEMO)
     with lakehouse_of(project_of(gateway, gateway.publishable_key)) as closed, pytest.raises(Denied):
         closed.tables.count("silver.clientes")
 
 
 def test_the_files_that_open_and_close_can_be_run_twice(gateway: Gateway) -> None:
-    for file in (OPEN_DEMO, OPEN_DEMO, *sorted(Path(migrations.FOLDER).glob("*.sql"))):
-        gateway.sql(file.read_text())
+    for text in (OPEN_DEMO, OPEN_DEMO, *(file.read_text() for file in sorted(migrations.FOLDER.glob("*.sql")))):
+        gateway.sql(text)
     with lakehouse_of(project_of(gateway, gateway.anon_key)) as closed, pytest.raises(Denied):
         closed.tables.count("gold.analise_produtos")
 

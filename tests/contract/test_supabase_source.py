@@ -3,7 +3,7 @@
 import pytest
 
 from elt.catalog import EXTRACT_ROWS, TABLES
-from elt.errors import SourceError
+from elt.errors import Denied, Missing, SourceError
 from elt.sources.supabase import SupabaseSource
 from tests.gateway.faults import Rule
 from tests.gateway.fixtures import Gateway
@@ -159,3 +159,44 @@ def test_a_page_that_takes_too_long_is_asked_for_in_smaller_ones(shop_gateway: G
         shop_gateway.faults(Rule(kind="status", status=500, code="57014", on={1, 2}))
         rows = sum(len(page) for page in extract.pages("clientes", EXTRACT_ROWS))
     assert rows == 60
+
+
+NOBODYS = "revoke all on clientes, pedidos from anon, authenticated, service_role"
+"""New tables of a project, which nobody has granted to the API yet."""
+
+
+def test_tables_that_nobody_granted_lead_to_the_grant_and_where_to_paste_it(shop_gateway: Gateway) -> None:
+    fill_shop(shop_gateway, clientes=5, produtos=5, pedidos=5)
+    shop_gateway.sql(NOBODYS)
+    with pytest.raises(Denied, match=r"its role \(service_role\) may not read clientes, pedidos: ") as caught:
+        keys_read(shop_of(shop_gateway, shop_gateway.secret_key))
+    where, _, grant = caught.value.next_step.partition("127.0.0.1")
+    assert where == "paste into the SQL Editor of "
+    statement = grant.partition(": ")[2]
+    assert statement == "grant select on public.clientes, public.pedidos to service_role;"
+    assert "secret" not in caught.value.next_step
+    shop_gateway.sql(statement)
+    assert len(keys_read(shop_of(shop_gateway, shop_gateway.secret_key))) == 5
+
+
+def test_a_schema_that_nobody_granted_leads_to_both_grants(shop_gateway: Gateway) -> None:
+    shop_gateway.sql(f"revoke usage on schema public from public, service_role; {NOBODYS}")
+    with pytest.raises(Denied, match="permission denied for schema public") as caught:
+        keys_read(shop_of(shop_gateway, shop_gateway.secret_key))
+    shop_gateway.sql(caught.value.next_step[caught.value.next_step.index("grant usage") :])
+    assert keys_read(shop_of(shop_gateway, shop_gateway.secret_key)) == []
+
+
+def test_a_key_that_anybody_may_have_is_never_told_to_be_granted_the_customers(shop_gateway: Gateway) -> None:
+    shop_gateway.sql(NOBODYS)
+    with pytest.raises(Denied) as caught:
+        keys_read(shop_of(shop_gateway, shop_gateway.publishable_key))
+    assert caught.value.next_step.startswith("use a secret key in SUPABASE_KEY")
+    assert "to anon" not in caught.value.next_step
+
+
+def test_a_schema_public_that_is_not_exposed_leads_to_its_exposure(shop_gateway: Gateway) -> None:
+    shop_gateway.app.rest.schemas = ("api",)
+    with pytest.raises(Missing) as caught:
+        keys_read(shop_of(shop_gateway, shop_gateway.secret_key))
+    assert caught.value.next_step.endswith("Exposed schemas: add public")

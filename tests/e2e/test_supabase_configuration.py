@@ -166,11 +166,11 @@ def test_a_missing_table_is_named(hosted: Gateway) -> None:
         opening()
 
 
-def test_a_missing_migration_is_named_with_its_file(hosted: Gateway) -> None:
+def test_a_missing_migration_is_named_and_leads_to_the_script(hosted: Gateway) -> None:
     hosted.sql("delete from controle.migracoes where versao like '%gold'")
-    with pytest.raises(ConfigurationError, match="lacks 1 migrations") as caught:
+    with pytest.raises(ConfigurationError, match=r"lacks 1 migrations \(20260101000400_gold") as caught:
         opening()
-    assert "supabase/migrations/20260101000400_gold.sql" in caught.value.next_step
+    assert "medallion init --sql" in caught.value.next_step
 
 
 def test_a_missing_bucket_is_named(hosted: Gateway, environment: Environment) -> None:

@@ -17,6 +17,7 @@ from tests.gateway.server import serving
 from tests.gateway.shop import make_tables
 
 _numbers = itertools.count(1)
+OWNER = Path(__file__).with_name("owner.sql")
 
 
 @dataclass(frozen=True)
@@ -81,6 +82,22 @@ class Gateway:
         self.faults(forget_uploads=True)
         self.faults()
         self.forget_requests()
+
+    @property
+    def owner_url(self) -> str:
+        """The database by the role that a hosted project belongs to, who is no superuser."""
+        self.sql(OWNER.read_text(encoding="utf-8"))
+        return self.database_url.replace("//postgres:", "//hosted_postgres:", 1)
+
+    def paste(self, script: str) -> None:
+        """Run SQL as the dashboard's SQL Editor does: as the project's owner, all of it in one request."""
+        with psycopg.connect(self.owner_url, autocommit=True) as connection:
+            connection.execute(script.encode())
+        self.app.database.forget()
+
+    def expose(self, *schemas: str) -> None:
+        """Set the exposed schemas, as in the dashboard's API settings; ``public`` is always one."""
+        self.app.rest.schemas = ("public", *schemas)
 
     def sql(self, query: str) -> list[tuple[object, ...]]:
         """Rows of a query as the database's owner, past the gateway."""

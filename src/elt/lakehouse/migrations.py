@@ -1,16 +1,48 @@
-"""The SQL of ``supabase/migrations``: which files there are, and applying those a database does not have yet."""
+"""The SQL of ``supabase/migrations``: which files there are, applying those a database lacks, and printing them."""
 
+import re
+from collections.abc import Iterable
 from pathlib import Path
 
 import psycopg
 
-from elt.errors import MedallionError
+from elt.errors import LakehouseError, MedallionError, Timeout, Unreachable
 from elt.postgres import connect, translated_errors
+from elt.sqlstates import NOT_GRANTED
 
 _INSTALLED = Path(__file__).with_name("migrations")
 _CHECKOUT = Path(__file__).parents[3] / "supabase" / "migrations"
 FOLDER = _INSTALLED if _INSTALLED.is_dir() else _CHECKOUT
 """The migrations: beside this module in an installed wheel, under ``supabase/`` in a checkout."""
+
+_IN_USE = "0A000"
+"""The code, among others, of a column that a view depends on; its DETAIL ends with the column's name."""
+
+RELOAD = "notify pgrst, 'reload schema';"
+"""Tells the API to look at the schemas anew. Source: PostgREST, "Schema cache reloading"."""
+
+_VIEWS = """
+  with recursive views as (
+    select distinct w.ev_class as oid, 1 as depth
+    from pg_depend d join pg_rewrite w on d.classid = 'pg_rewrite'::regclass and d.objid = w.oid
+    join pg_attribute a on d.refclassid = 'pg_class'::regclass and a.attrelid = d.refobjid and a.attnum = d.refobjsubid
+    join pg_class c on c.oid = a.attrelid join pg_namespace n on n.oid = c.relnamespace
+    where n.nspname in ('silver', 'gold') and c.relkind = 'r' and a.attname = %s
+    union
+    select w.ev_class, v.depth + 1
+    from views v join pg_depend d on d.refclassid = 'pg_class'::regclass and d.refobjid = v.oid
+    join pg_rewrite w on d.classid = 'pg_rewrite'::regclass and d.objid = w.oid and w.ev_class <> v.oid
+  )
+  select name, kind, format('create %%s %%s%%s as %%s', kind, name, ' with (' || options || ')', definition)
+  from (
+    select format('%%I.%%I', n.nspname, c.relname) as name,
+           case c.relkind when 'm' then 'materialized view' else 'view' end as kind,
+           array_to_string(c.reloptions, ', ') as options, pg_get_viewdef(c.oid) as definition, max(v.depth) as depth
+    from views v join pg_class c on c.oid = v.oid join pg_namespace n on n.oid = c.relnamespace
+    group by n.nspname, c.relname, c.relkind, c.reloptions, c.oid
+  ) found
+  order by depth desc, name
+"""
 
 
 def names(folder: Path = FOLDER) -> list[str]:
@@ -26,27 +58,83 @@ def pending(url: str, *, setting: str, folder: Path = FOLDER) -> list[Path]:
 
 
 def apply(url: str, *, setting: str, folder: Path = FOLDER) -> list[str]:
-    """Apply what is pending, each file in one transaction, with its record; answers the names applied.
+    """Apply what is pending, all of it in one transaction or nothing; answers the names applied.
 
     Safe when two programs do it at once: an advisory lock lets one through at a time.
     """
-    done = []
     with connect(url, setting=setting) as connection:
         with translated_errors("waiting for another migration"):
             connection.execute("select pg_advisory_lock(hashtext('medallion migrations'))")
         applied = _applied(connection)
-        for file in _files(folder):
-            if _version(file) in applied:
-                continue
-            with translated_errors(f"applying the migration {file.name}"), connection.transaction():
-                connection.execute(file.read_bytes())
-                connection.execute(
-                    "insert into controle.migracoes (versao) values (%s) on conflict do nothing", (_version(file),)
-                )
-            done.append(_version(file))
-        if done:  # an API in front of the database has to look again; nobody else listens
-            connection.execute("notify pgrst, 'reload schema'")
-    return done
+        due = [file for file in _files(folder) if _version(file) not in applied]
+        try:
+            with connection.transaction():
+                for file in due:
+                    with translated_errors(f"applying the migration {file.name}"):
+                        connection.execute(file.read_bytes())
+                        connection.execute(
+                            "insert into controle.migracoes (versao) values (%s) on conflict do nothing",
+                            (_version(file),),
+                        )
+        except LakehouseError as error:
+            raise _explained(error, connection, setting) from error
+        if due:  # an API in front of the database has to look again; nobody else listens
+            connection.execute(RELOAD.encode())
+    return [_version(file) for file in due]
+
+
+def script(names: Iterable[str], bucket: str | None, *, folder: Path = FOLDER) -> str:
+    """What is missing, from the first of ``names`` on, and what bronze's bucket needs, as one script for an SQL editor.
+
+    All of it is applied or nothing; it can be run again; the API looks at the schemas anew when it is through.
+    """
+    first = min(names, default=None)
+    parts = [
+        f"-- {_version(file)}\n\n{file.read_text(encoding='utf-8').strip()}"
+        for file in _files(folder)
+        if first is not None and _version(file) >= first
+    ]
+    if bucket is not None:
+        literal = bucket.replace("'", "''")
+        parts.append(f"-- Bronze's bucket, and who gets into it\n\nselect controle.preparar_bucket('{literal}');")
+    return "\n\n".join(["begin;", *parts, "commit;", RELOAD]) + "\n"
+
+
+def _explained(error: LakehouseError, connection: psycopg.Connection, setting: str) -> LakehouseError:
+    """The same error, with what of the owner's own is in the way, and the way on."""
+    error.kept = "everything: no migration was applied, the database is as it was before"
+    if isinstance(error, Unreachable | Timeout):
+        return error
+    again = "run the same command again"
+    column = re.search(r'"(.+)"$', error.detail) if error.code == _IN_USE else None
+    views = _views_on(connection, column[1]) if column else []
+    if column:
+        error.what = f"{error.what} ({error.detail})"
+    if views:
+        names = ", ".join(name for name, _, _ in views)
+        error.what = f"{error.what}; in the way: {names}"
+        drop = " ".join(f"drop {kind} {name};" for name, kind, _ in views)
+        create = "\n".join(statement for _, _, statement in reversed(views))
+        error.next_step = (
+            f"run in the database of {setting}: {drop} Then {again}, and make them anew (with their grants, if they "
+            f"had any):\n{create}"
+        )
+    elif error.code == NOT_GRANTED:
+        owner = "the role that owns the schemas silver and gold (in a Supabase project: postgres)"
+        error.next_step = f"{again} with a {setting} of {owner}"
+    else:
+        error.next_step = f"what the server names is none of the pipeline's: move it out of the way, then {again}"
+    return error
+
+
+def _views_on(connection: psycopg.Connection, column: str) -> list[tuple[str, str, str]]:
+    """The views on a column of that name in silver or gold and the views on them, the last first.
+
+    Each with its name, its kind, and the statement that makes it.
+    """
+    with translated_errors("looking for views"):
+        found = connection.execute(_VIEWS, (column,)).fetchall()
+    return [(name, kind, statement) for name, kind, statement in found]
 
 
 def _files(folder: Path) -> list[Path]:

@@ -1,7 +1,7 @@
 """A shop in a Supabase project, by ``SUPABASE_URL`` and ``SUPABASE_KEY``, over PostgREST."""
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -16,9 +16,10 @@ from postgrest.types import CountMethod
 
 from elt.catalog import EXTRACT_ROWS, TABLES, Table, children_first
 from elt.concurrency import do_each, each, interleave
-from elt.errors import LakehouseError, Missing, Rejected, SourceError, Timeout, TooLarge, Unreachable
+from elt.errors import Denied, LakehouseError, Missing, Rejected, SourceError, Timeout, TooLarge, Unreachable
 from elt.sources.identity import of_project
-from elt.supabase import IN_FLIGHT, SECRET, Project, as_text, check_address, host_of, quoted
+from elt.sqlstates import NOT_GRANTED
+from elt.supabase import IN_FLIGHT, NOT_EXPOSED, OPEN_ROLES, SECRET, Project, as_text, check_address, host_of, quoted
 
 _NO_NUMBER = "~"
 """A value that only a text column can be compared with."""
@@ -95,6 +96,7 @@ def _look(project: Project, tables: Sequence[Table]) -> _Found:
     described: dict[str, dict[str, str]] = {}
     looked: _Found = {}
     rows: dict[str, list[str]] = {}
+    denied: dict[str, Denied] = {}
 
     def describe() -> None:
         described.update(_described(project))
@@ -104,9 +106,15 @@ def _look(project: Project, tables: Sequence[Table]) -> _Found:
             rows[table.name] = _first_row(project, table)
         except SourceError as error:
             looked[table.name] = error
+        except Denied as error:
+            if error.code != NOT_GRANTED:
+                raise
+            denied[table.name] = error
 
     looks: list[Callable[[], None]] = [describe, *(partial(look_at, table) for table in tables)]
     do_each(_begin, looks, at_once)
+    if denied:
+        raise _not_granted(project, [table.name for table in tables if table.name in denied], denied)
     there = [table for table in tables if table.name in rows]
     names = {table.name: _names(project, table, rows[table.name], described) for table in there}
     types = {table: {name: described.get(table, {}).get(name, "") for name in found} for table, found in names.items()}
@@ -170,11 +178,32 @@ def _first_row(project: Project, table: Table) -> list[str]:
     try:
         rows = project.ask(f"reading the columns of {table.name}", _query(project, table.name, "*").limit(1).execute)
     except Missing as error:
+        if error.code == NOT_EXPOSED:
+            raise
         raise SourceError(
             f"{project.url_setting} has no table {table.name} in its schema public: {error.what}",
             next_step=f"correct {project.url_setting}, or expose the table in the schema public",
         ) from error
     return list(rows.data[0]) if rows.data else []
+
+
+def _not_granted(project: Project, names: Sequence[str], denied: Mapping[str, Denied]) -> Denied:
+    """The error for tables that the key's role may not read.
+
+    Since 30 October 2026 a new table has no grant for the API. Source: https://supabase.com/changelog, 28 April 2026.
+    """
+    words = "; ".join(dict.fromkeys(error.what for error in denied.values()))
+    usage = "grant usage on schema public to service_role; " if "for schema" in words else ""
+    grant = f"{usage}grant select on {', '.join(f'public.{name}' for name in names)} to service_role;"
+    paste = f"paste into {project.sql_editor}: {grant}"
+    if project.role in OPEN_ROLES:  # a grant to such a role would show the shop's customers to everybody
+        paste = f"use a secret key in {project.key_setting}: {SECRET}; if it is refused too, {paste}"
+    error = Denied(
+        f"{project.key_setting}: its role ({project.role or 'unknown'}) may not read {', '.join(names)}: {words}",
+        next_step=paste,
+    )
+    error.code = NOT_GRANTED
+    return error
 
 
 def _names(project: Project, table: Table, first_row: list[str], described: dict[str, dict[str, str]]) -> list[str]:
