@@ -95,12 +95,14 @@ class LakehouseError(MedallionError):
     ``retry_after``: the seconds that the server asked to wait before another try.
     ``detail``: what PostgreSQL says of the row (its DETAIL), often all of it. That is data: it may go into quarantine,
     which is in the shop's own database, and into no message.
+    ``answered``: a server of the HTTP API, or a gateway before it, said so; it is not the want of an answer.
     """
 
     halved: ClassVar[bool] = False
     repeated = False
     retry_after = 0.0
     detail = ""
+    answered = False
 
 
 class Unreachable(LakehouseError):

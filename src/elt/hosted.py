@@ -3,15 +3,18 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 from elt.catalog import ANALISE_CLIENTES_PEDIDOS, TABLES
 from elt.errors import ConfigurationError, Denied, LakehouseError, Missing, QuotaExceeded, Unreachable
 from elt.lakehouse import migrations
-from elt.supabase import SECRET, Project
+from elt.patience import is_busy
+from elt.supabase import SECRET, TRIES, Project
+
+T = TypeVar("T")
 
 _TRIES = 2
-"""A person waits for these answers: a wrong host should not take a minute."""
+"""A person waits for these answers: a wrong host should not take a minute. One that is only busy has its time."""
 
 _PROBES = ("controle.migracoes", TABLES[0].silver, ANALISE_CLIENTES_PEDIDOS.gold)
 """One table of each schema; ``controle`` first, because only the pipeline's own role may see it."""
@@ -29,8 +32,8 @@ class Check:
 def checks(project: Project, bucket: str | None) -> Iterator[Check]:
     """Everything the lakehouse's project needs, in the order in which it is worth mending. Reads only.
 
-    Ends early where what follows cannot be known; ``QuotaExceeded`` if nothing can. ``bucket``: None if bronze is
-    elsewhere.
+    Ends early where what follows cannot be known; ``QuotaExceeded``, or what the server is busy with, if nothing can.
+    ``bucket``: None if bronze is elsewhere.
     """
     reachable = _check(f"{project.url_setting} answers", lambda: _read(project, _PROBES[0]), project, only=Unreachable)
     yield reachable
@@ -84,9 +87,9 @@ def _check(
     """``what`` with its problem, if ``look`` raises an error of the kind ``only``."""
     try:
         look()
-    except QuotaExceeded:  # nothing else can be known, and nothing of the configuration is wrong
-        raise
     except LakehouseError as error:
+        if isinstance(error, QuotaExceeded) or is_busy(error):
+            raise  # nothing else can be known, and nothing of the configuration is wrong
         if not isinstance(error, only):
             return Check(what)
         return _explained(what, error, project)
@@ -110,7 +113,17 @@ def _explained(what: str, error: LakehouseError, project: Project) -> Check:
 def _read(project: Project, table: str) -> list[Any]:
     schema, name = table.split(".")
     query = project.postgrest.schema(schema).from_(name).select("*").limit(1000)
-    return list(project.ask(f"looking at {table}", query.execute, tries=_TRIES).data)
+    return list(_ask(project, f"looking at {table}", query.execute).data)
+
+
+def _ask(project: Project, doing: str, request: Callable[[], T]) -> T:
+    """The request's result; a server that answers "not now" is asked as often as in a run."""
+    try:
+        return project.ask(doing, request, tries=_TRIES)
+    except Unreachable as error:
+        if not is_busy(error):
+            raise
+        return project.ask(doing, request, tries=TRIES - _TRIES)
 
 
 def _migrations(project: Project) -> Check:
@@ -130,7 +143,7 @@ def _migrations(project: Project) -> Check:
 
 def _see_bucket(project: Project, bucket: str) -> None:
     try:
-        project.ask(f"looking at the bucket {bucket}", lambda: project.storage.get_bucket(bucket), tries=_TRIES)
+        _ask(project, f"looking at the bucket {bucket}", lambda: project.storage.get_bucket(bucket))
     except Missing as error:
         raise Missing(
             f"BUCKET_NAME: {error.what}",

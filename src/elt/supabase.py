@@ -178,7 +178,7 @@ class Project:
         """The same error with what we were doing, and the project's settings in what to do next."""
         next_step = error.next_step.format(url=self.url_setting, key=self.key_setting, host=self.host)
         named = type(error)(f"{doing}: {error.what}", kept=error.kept, next_step=next_step)
-        named.retry_after, named.detail = error.retry_after, error.detail
+        named.retry_after, named.detail, named.answered = error.retry_after, error.detail, error.answered
         return named
 
 
@@ -205,6 +205,7 @@ class _Http(httpx.Client):
         if response.next_request is not None:
             raise _elsewhere(response.next_request.url, response.status_code)
         refusal = refused(response)
+        refusal.answered = True
         refusal.retry_after = retry_after(response.headers.get("retry-after", ""), datetime.now(UTC))
         raise refusal
 

@@ -10,6 +10,7 @@ from tests.snapshots import JANUARY, MARCH, MAY, commit, manifest, part, part_pa
 OTHERS = [
     "clientes.parquet",
     "2026/03/pedidos_2026_03.parquet",
+    "2026/05/z.txt",
     "2027/relatorio.txt",
     "fotos/loja/1.jpg",
     "backup/_manifest.json",
