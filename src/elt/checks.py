@@ -4,6 +4,7 @@ import shutil
 import tempfile
 import uuid
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 
 from elt import access
@@ -58,7 +59,8 @@ def check_lakehouse(settings: Settings, *, sample: bool = False) -> list[str]:
         analyses = (ANALISE_CLIENTES_PEDIDOS.gold, ANALISE_PRODUTOS.gold)
         for name in (*(table.silver for table in TABLES), *analyses, "controle.execucoes"):
             lakehouse.tables.count(name)
-        path, content = f"check/{uuid.uuid4().hex}", bytes(PROBE_BYTES)
+        snapshot = snapshots.new_snapshot_id(None, datetime.now(UTC))  # what a killed check leaves is swept
+        path, content = f"{snapshot}/check/part-{uuid.uuid4().hex}.parquet", bytes(PROBE_BYTES)
         lakehouse.bucket.put(path, content)
         try:
             if lakehouse.bucket.get(path) != content:

@@ -96,6 +96,7 @@ class LakehouseError(MedallionError):
     ``detail``: what PostgreSQL says of the row (its DETAIL), often all of it. That is data: it may go into quarantine,
     which is in the shop's own database, and into no message.
     ``code``: the server's own code for it, such as an SQLSTATE or one of PostgREST's; empty if it gave none.
+    ``answered``: a server of the HTTP API, or a gateway before it, said so; it is not the want of an answer.
     """
 
     halved: ClassVar[bool] = False
@@ -103,6 +104,7 @@ class LakehouseError(MedallionError):
     retry_after = 0.0
     detail = ""
     code = ""
+    answered = False
 
 
 class Unreachable(LakehouseError):

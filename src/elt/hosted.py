@@ -1,17 +1,20 @@
 """What a hosted project needs before the first write, checked one thing after the other."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from elt.catalog import ANALISE_CLIENTES_PEDIDOS, TABLES
-from elt.errors import ConfigurationError, Denied, LakehouseError, Missing, QuotaExceeded
+from elt.errors import ConfigurationError, Denied, LakehouseError, Missing, QuotaExceeded, Unreachable
 from elt.lakehouse import migrations
+from elt.patience import is_busy
 from elt.sqlstates import NOT_GRANTED
-from elt.supabase import EXPOSE, NOT_EXPOSED, OPEN_ROLES, SECRET, Project
+from elt.supabase import EXPOSE, NOT_EXPOSED, OPEN_ROLES, SECRET, TRIES, Project
+
+T = TypeVar("T")
 
 _TRIES = 2
-"""A person waits for these answers: a wrong host should not take a minute."""
+"""A person waits for these answers: a wrong host should not take a minute. One that is only busy has its time."""
 
 _PROBES = ("controle.migracoes", TABLES[0].silver, ANALISE_CLIENTES_PEDIDOS.gold)
 """One table of each schema; ``controle`` first, because only the pipeline's own role may see it."""
@@ -31,8 +34,8 @@ def checks(project: Project, bucket: str | None, *, direct: Sequence[str] | None
 
     The key is looked at first; what follows cannot be known without it. What is missing in the database and in the
     API's settings is one script to paste and one list of schemas to expose, in this order, and then the checks end:
-    a schema that does not exist cannot be exposed, and nothing else can be seen before. ``QuotaExceeded`` if nothing
-    can be known.
+    a schema that does not exist cannot be exposed, and nothing else can be seen before. ``QuotaExceeded``, or
+    what the server is busy with, if nothing can be known.
     ``bucket``: None if bronze is elsewhere. ``direct``: the migrations that a direct connection found missing; None if
     there is none.
     """
@@ -46,6 +49,8 @@ def checks(project: Project, bucket: str | None, *, direct: Sequence[str] | None
         yield Check(accepted, f"{project.key_setting}: {error.what}", error.next_step)
         return
     except LakehouseError as error:
+        if is_busy(error):
+            raise
         yield Check(answers, f"{project.url_setting}: {error.what}", error.next_step)
         return
     yield Check(answers)
@@ -172,23 +177,33 @@ def _schema(table: str) -> str:
 def _read(project: Project, table: str) -> list[Any]:
     schema, name = table.split(".")
     query = project.postgrest.schema(schema).from_(name).select("*").limit(1000)
-    return list(project.ask(f"looking at {table}", query.execute, tries=_TRIES).data)
+    return list(_ask(project, f"looking at {table}", query.execute).data)
+
+
+def _ask(project: Project, doing: str, request: Callable[[], T]) -> T:
+    """The request's result; a server that answers "not now" is asked as often as in a run."""
+    try:
+        return project.ask(doing, request, tries=_TRIES)
+    except Unreachable as error:
+        if not is_busy(error):
+            raise
+        return project.ask(doing, request, tries=TRIES - _TRIES)
 
 
 def _bucket(project: Project, bucket: str) -> Check:
     what = f"bucket {bucket} exists"
     try:
         _see_bucket(project, bucket)
-    except QuotaExceeded:
-        raise
     except LakehouseError as error:
+        if isinstance(error, QuotaExceeded) or is_busy(error):
+            raise
         return Check(what, f"{project.url_setting}: {error.what}", error.next_step)
     return Check(what)
 
 
 def _see_bucket(project: Project, bucket: str) -> None:
     try:
-        project.ask(f"looking at the bucket {bucket}", lambda: project.storage.get_bucket(bucket), tries=_TRIES)
+        _ask(project, f"looking at the bucket {bucket}", lambda: project.storage.get_bucket(bucket))
     except Missing as error:
         raise Missing(
             f"BUCKET_NAME: {error.what}",

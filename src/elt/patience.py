@@ -40,6 +40,11 @@ def patiently(request: Callable[[], T], *, tries: int, wait_seconds: float) -> T
     raise AssertionError("unreachable")  # pragma: no cover - reraise=True leaves the loop by return or raise
 
 
+def is_busy(error: BaseException) -> bool:
+    """Whether a server, or a gateway before it, answered that it cannot answer now."""
+    return isinstance(error, LakehouseError) and error.answered and _is_transient(error)
+
+
 def _is_transient(error: BaseException) -> bool:
     return isinstance(error, MedallionError) and error.kind is Kind.TRANSIENT
 

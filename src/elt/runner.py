@@ -30,13 +30,25 @@ CLOCKS_APART = timedelta(seconds=30)
 
 
 @dataclass(frozen=True)
+class Swept:
+    """The objects that a sweep removed. ``left_alone``: how many others there are that are not the pipeline's."""
+
+    removed: list[str]
+    left_alone: int
+
+
+@dataclass(frozen=True)
 class Pruned:
-    """What a prune removed, or would remove: snapshots, objects and their bytes; and the snapshots it keeps."""
+    """What a prune removed, or would remove: snapshots, objects and their bytes; and the snapshots it keeps.
+
+    ``left_alone``: how many objects there are that are not the pipeline's.
+    """
 
     removed: list[str]
     kept: list[str]
     objects: list[str]
     bytes: int
+    left_alone: int
 
 
 class Runner:
@@ -98,12 +110,13 @@ class Runner:
         with self._ledger() as ledger:
             return self._gold(ledger)
 
-    def sweep(self) -> list[str]:
-        """Remove what dead runs left in the bucket; answers the paths. Safe: no other run can be at work."""
+    def sweep(self) -> Swept:
+        """Remove what dead runs left in the bucket. Safe: no other run can be at work."""
         with self._ledger():
-            left = snapshots.leftovers(self._lakehouse.bucket)
-            self._lakehouse.bucket.delete(left)
-            return left
+            bucket = self._lakehouse.bucket
+            left = snapshots.leftovers(bucket)
+            bucket.delete(left)
+            return Swept(left, len(snapshots.of_others(bucket.list())))
 
     def replay(self, snapshot: str) -> list[LayerResult]:
         """Silver and gold as this snapshot alone gives them. The next run applies the snapshots after it."""
@@ -127,20 +140,27 @@ class Runner:
     def prune(self, keep: int, *, dry_run: bool = False) -> Pruned:
         """Remove all but the newest ``keep`` snapshots and those that silver needs, and what dead runs left.
 
-        Manifests go first: a snapshot is there whole or not at all, and what a killed prune leaves is swept later.
+        Manifests, and marks beside them, go first: a snapshot is there whole or not at all, and what a killed prune
+        leaves is swept later.
         """
         with self._ledger() as ledger:
             bucket = self._lakehouse.bucket
             known = snapshots.committed(bucket)
             removed = snapshots.prunable(known, keep, ledger.situation().applied)
-            manifests = [f"{snapshot}/{snapshots.MANIFEST}" for snapshot in removed]
-            parts = [path for path in snapshots.leftovers(bucket, without=removed) if path not in manifests]
+            unneeded = snapshots.leftovers(bucket, without=removed)
+            manifests = [path for path in unneeded if path.endswith(".json")]
+            parts = [path for path in unneeded if path not in manifests]
             sizes = bucket.sizes()
             if not dry_run:
                 bucket.delete(manifests)
                 bucket.delete(parts)
-            kept = [snapshot for snapshot in known if snapshot not in removed]
-            return Pruned(removed, kept, [*manifests, *parts], sum(sizes[path] for path in [*manifests, *parts]))
+            return Pruned(
+                removed,
+                kept=[snapshot for snapshot in known if snapshot not in removed],
+                objects=[*manifests, *parts],
+                bytes=sum(sizes[path] for path in unneeded),
+                left_alone=len(snapshots.of_others(sizes)),
+            )
 
     def copy_snapshots(self, source: Bucket, target: Bucket) -> list[str]:
         """Copy the snapshots that ``target`` lacks, while no other run can write or prune; answers their names."""

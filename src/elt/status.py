@@ -116,7 +116,7 @@ def gather(lakehouse: Lakehouse, settings: Settings, limit: int) -> Status:
         by_run.setdefault(entry.run, []).insert(0, entry)
     applied = situation.applied
     sizes = lakehouse.bucket.sizes()
-    known = snapshots.committed_in(list(sizes))
+    known = snapshots.committed_in(sizes)
     return Status(
         lakehouse=lakehouse.description,
         shop=situation.identities,

@@ -193,6 +193,7 @@ class Project:
         """The same error with what we were doing, and the project's settings in what to do next."""
         named = type(error)(f"{doing}: {error.what}", kept=error.kept, next_step=self._next_step(error))
         named.retry_after, named.detail, named.code = error.retry_after, error.detail, error.code
+        named.answered = error.answered
         return named
 
     def _next_step(self, error: LakehouseError) -> str:
@@ -229,6 +230,7 @@ class _Http(httpx.Client):
         if response.next_request is not None:
             raise _elsewhere(response.next_request.url, response.status_code)
         refusal = refused(response)
+        refusal.answered = True
         refusal.retry_after = retry_after(response.headers.get("retry-after", ""), datetime.now(UTC))
         raise refusal
 

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from elt.errors import Missing, Rejected
+from elt.lakehouse.folder import FolderBucket
 from elt.lakehouse.ports import Bucket, Lakehouse
 
 
@@ -101,3 +102,13 @@ def test_folders_come_the_last_name_first_without_objects(bucket: Bucket) -> Non
     assert list(bucket.folders("a")) == ["a/2", "a/10", "a/1"]
     assert list(bucket.folders()) == ["b", "a"]
     assert list(bucket.folders("nothing")) == []
+
+
+def test_a_file_and_a_folder_may_have_one_name(bucket: Bucket, any_lakehouse: Lakehouse) -> None:
+    if isinstance(bucket, FolderBucket):
+        pytest.skip("no disk has such")
+    for path in ("a", "a/1", "a/1/x", "a/2", "b"):
+        bucket.put(path, b"1")
+    assert bucket.list() == ["a", "a/1", "a/1/x", "a/2", "b"]
+    assert list(bucket.folders()) == ["a"]
+    assert list(bucket.folders("a")) == ["a/1"]

@@ -46,7 +46,7 @@ def test_no_listing_shows_what_a_killed_put_left(bucket: FolderBucket) -> None:
 
 def test_a_sweep_removes_what_a_killed_put_left(bucket: FolderBucket, runner: Runner) -> None:
     killed_put(bucket, PART)
-    assert runner.sweep() == []
+    assert runner.sweep().removed == []
     assert list(bucket.root.iterdir()) == []
 
 
@@ -55,6 +55,18 @@ def test_a_sweep_leaves_the_other_files_of_the_folder_alone(bucket: FolderBucket
     (bucket.root / ".of-somebody-else").write_bytes(b"")
     runner.sweep()
     assert [file.name for file in files_under(bucket.root)] == [".of-somebody-else"]
+
+
+def test_a_delete_leaves_half_written_files_of_others_alone(bucket: FolderBucket) -> None:
+    others = [f".{name}.{'0123456789abcdef' * 2}" for name in ("database.sqlite", "part-00000.parquet")]
+    for folder in ("fotos", str(Path(PART).parent)):
+        (bucket.root / folder).mkdir(parents=True)
+    (bucket.root / "fotos" / others[1]).write_bytes(b"")
+    (bucket.root / Path(PART).parent / others[0]).write_bytes(b"")
+
+    bucket.delete(["another/object"])
+
+    assert sorted(file.name for file in files_under(bucket.root)) == sorted(others)
 
 
 def test_a_put_at_work_is_left_alone_by_a_delete(bucket: FolderBucket, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,8 +5,12 @@ from collections.abc import Iterator
 
 import httpx
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from tests.gateway.faults import Rule
 from tests.gateway.fixtures import Gateway
+from tests.gateway.storage import search
 
 OBJECT = "/storage/v1/object/bronze-bucket"
 LIST = "/storage/v1/object/list/bronze-bucket"
@@ -136,10 +140,29 @@ class TestObjects:
         message = 'new row violates row-level security policy for table "objects"'
         assert error_of(put(http, "b")) == (400, "403", "Unauthorized", message)
 
-    def test_an_expired_token(self, gateway: Gateway, http: httpx.Client) -> None:
+    def test_to_an_expired_token_the_bucket_of_an_object_is_not_there(
+        self, gateway: Gateway, http: httpx.Client
+    ) -> None:
+        put(http, "a")
         token = gateway.app.keys.token("service_role", seconds=-60)
-        response = http.get(f"{OBJECT}/a", headers={"apikey": gateway.anon_key, "Authorization": f"Bearer {token}"})
-        assert error_of(response) == (400, "403", "Unauthorized", '"exp" claim timestamp check failed')
+        http.headers.update({"apikey": gateway.anon_key, "Authorization": f"Bearer {token}"})
+        assert error_of(http.get(f"{OBJECT}/a")) == NO_BUCKET
+        expired = (400, "403", "Unauthorized", '"exp" claim timestamp check failed')
+        assert error_of(http.get("/storage/v1/bucket/bronze-bucket")) == expired
+        assert error_of(http.post(LIST, json={"prefix": ""})) == expired
+        assert error_of(http.get(f"{OBJECT.replace('/object/', '/object/authenticated/')}/a")) == expired
+        gateway.faults(Rule(kind="expired"))
+        http.headers.update(headers_of(gateway.secret_key))
+        assert error_of(http.get(f"{OBJECT}/a")) == NO_BUCKET
+        assert error_of(http.get("/storage/v1/bucket/bronze-bucket")) == expired
+
+    @pytest.mark.parametrize("headers", [{}, {"apikey": "sb_secret_wrong", "Authorization": "Bearer sb_secret_wrong"}])
+    def test_to_a_wrong_or_no_key_the_bucket_of_an_object_is_not_there(
+        self, gateway: Gateway, http: httpx.Client, headers: dict[str, str]
+    ) -> None:
+        put(http, "a")
+        response = httpx.get(f"{gateway.url}{OBJECT}/a", headers=headers, verify=False)
+        assert error_of(response) == NO_BUCKET
 
 
 class TestLists:
@@ -163,6 +186,39 @@ class TestLists:
         assert [entry["name"] for entry in last] == ["120"]
         gateway.faults(list_rows=7)
         assert len(http.post(LIST, json={"prefix": "x", "limit": 200}).json()) == 7
+
+    def names(self, http: httpx.Client, prefix: str, order: str, **page: int) -> list[str]:
+        """One page, folders with a slash."""
+        asked = {"prefix": prefix, "sortBy": {"column": "name", "order": order}, **page}
+        return [entry["name"] + "/" * (entry["id"] is None) for entry in http.post(LIST, json=asked).json()]
+
+    def test_folders_and_objects_come_in_the_order_of_their_paths(self, http: httpx.Client) -> None:
+        for name in ("a/2/x", "a/B/y", "a/b/z", "a/1", "a/a-1", "a/a", "a/a/x", "c"):
+            put(http, name)
+        assert self.names(http, "a", "asc") == ["1", "2/", "a", "a-1", "a/", "B/"], "folders by lower case are one"
+        assert self.names(http, "a", "asc", limit=2, offset=3) == ["a-1", "a/"]
+
+    def test_in_descending_order_a_folder_of_one_object_that_follows_an_object_is_lost(
+        self, http: httpx.Client
+    ) -> None:
+        for name in ("a/1/x", "a/2/x", "a/10/y/z", "a/x"):
+            put(http, name)
+        assert self.names(http, "a", "asc") == ["1/", "10/", "2/", "x"]
+        assert self.names(http, "a", "desc") == ["x", "10/", "1/"]
+
+    @given(names=st.sets(st.sampled_from([f"{a}{b}" for a in ("", "1/", "1/2/", "x/") for b in "12xy"])))
+    def test_in_ascending_order_nothing_is_lost_or_doubled(self, names: set[str]) -> None:
+        expected = {name.split("/")[0] + "/" * ("/" in name) for name in names}
+        found = search(sorted(names), "", 1_000, 0, ascending=True)
+        assert (set(found), len(found)) == (expected, len(expected))
+        assert [search(sorted(names), "", 1, offset, ascending=True) for offset in range(len(found))] == [
+            [entry] for entry in found
+        ]
+
+    def test_what_follows_closely_on_the_last_of_a_batch_is_lost(self) -> None:
+        names = [f"{number:04d}" for number in range(1_001)]
+        names[1_000:] = ["0999-x", "0999.x", "1000"]
+        assert search(names, "", 1_000, 999, ascending=True) == ["0999", "1000"]
 
     def test_the_prefix_has_to_be_given(self, http: httpx.Client) -> None:
         assert error_of(http.post(LIST, json={}))[3] == "body must have required property 'prefix'"

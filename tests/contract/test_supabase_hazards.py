@@ -1,20 +1,27 @@
 """What goes wrong between here and a hosted project, and that no row and no count is lost by it."""
 
+import random
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pandas as pd
 import pyarrow as pa
 import pytest
 
-from elt.errors import Denied, Missing, Paused, QuotaExceeded, Rejected, Timeout, TooLarge, Unreachable
+from elt.errors import Denied, LakehouseError, Missing, Paused, QuotaExceeded, Rejected, Timeout, TooLarge, Unreachable
+from elt.lakehouse import snapshots
 from elt.lakehouse.batches import upsert_in_batches
 from elt.lakehouse.ports import Bucket, Lakehouse, Tables, Within, Written
 from elt.lakehouse.resumable import CHUNK_BYTES
+from elt.lakehouse.snapshots import Part
 from elt.lakehouse.supabase import SupabaseBucket
 from elt.supabase import TRIES, Project
+from tests.gateway.answers import Answer
 from tests.gateway.faults import Rule
 from tests.gateway.fixtures import Gateway
-from tests.hosted import lakehouse_of, project_of
+from tests.gateway.keys import Keys
+from tests.hosted import BUCKET, lakehouse_of, project_of
+from tests.snapshots import JANUARY, commit, part_path
 
 KEY = pa.schema([("id", pa.string())])
 READ, WRITE = "/rest/v1/rpc/ler", "/rest/v1/rpc/gravar"
@@ -246,6 +253,95 @@ def test_lists_shorter_than_asked_for_are_followed_to_their_end(gateway: Gateway
         bucket.put(path, b"1")
     gateway.faults(list_rows=5)
     assert bucket.list() == paths
+
+
+@pytest.mark.parametrize("rows", [1, 2, 3, 1_000])
+def test_no_folder_and_no_object_is_lost_however_they_are_called(gateway: Gateway, bucket: Bucket, rows: int) -> None:
+    gateway.faults(list_rows=rows)
+    chance = random.Random(rows)
+    alphabet = ["1", "2", "10", "x", "x.txt", "x-1", "2026"]
+    for _ in range(6):
+        names = {"/".join(chance.choices(alphabet, k=chance.randint(1, 3))) for _ in range(12)}
+        gateway.sql("delete from storage.objects")
+        values = ", ".join(f"('{BUCKET}', '{name}', '1')" for name in names)
+        gateway.sql(f"insert into storage.objects (bucket_id, name, version) values {values}")
+        assert bucket.list() == sorted(names)
+        for folder in ("", "x", "2026"):
+            prefix = f"{folder}/" if folder else ""
+            inside = {name.removeprefix(prefix) for name in names if name.startswith(prefix)}
+            expected = {f"{prefix}{name.split('/')[0]}" for name in inside if "/" in name}
+            assert list(bucket.folders(folder)) == sorted(expected, reverse=True)
+
+
+def deleting(gateway: Gateway, paths: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Somebody deletes one of the objects after each list request."""
+    answer, left = gateway.app.respond, list(paths)
+
+    def beside_somebody(method: str, path: str, *request: Any) -> Answer:
+        found = answer(method, path, *request)
+        if "/object/list/" in path and left:
+            gateway.sql(f"delete from storage.objects where name = '{left.pop(0)}'")
+        return found
+
+    monkeypatch.setattr(gateway.app, "respond", beside_somebody)
+
+
+def test_what_others_delete_while_a_folder_is_listed_hides_nothing_else(
+    gateway: Gateway, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is deleted moves the rest up: the next page would begin behind an entry that no page had."""
+    paths = [f"a/{number:02d}" for number in range(12)]
+    for path in paths:
+        bucket.put(path, b"1")
+    gateway.faults(list_rows=5)
+    deleting(gateway, paths[:2], monkeypatch)
+
+    assert set(paths[2:]) <= set(bucket.list("a/"))
+
+
+def test_a_folder_that_never_stands_still_is_an_error_rather_than_a_part_of_it(
+    gateway: Gateway, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths = [f"a/{number:02d}" for number in range(30)]
+    for path in paths:
+        bucket.put(path, b"1")
+    gateway.faults(list_rows=5)
+    deleting(gateway, paths, monkeypatch)
+
+    with pytest.raises(LakehouseError, match="objects were deleted there"):
+        bucket.list("a/")
+
+
+@pytest.mark.parametrize("key", ["sb_secret_wrong", "of another project", "expired"])
+def test_an_object_that_a_bad_key_cannot_have_is_not_missing_but_the_key_is_named(
+    gateway: Gateway, bucket: Bucket, key: str
+) -> None:
+    bucket.put("a", b"1")
+    if key == "of another project":
+        key = Keys().token("service_role")
+    if key == "expired":
+        gateway.faults(Rule(kind="expired", path="/storage/v1"))
+        key = gateway.secret_key
+    with project_of(gateway, key) as project, pytest.raises(Denied) as caught:
+        SupabaseBucket(project, BUCKET).get("a")
+    assert "check LAKEHOUSE_KEY" in caught.value.next_step
+
+
+def test_a_key_that_may_not_see_the_bucket_is_named(gateway: Gateway, bucket: Bucket) -> None:
+    bucket.put("a", b"1")
+    with project_of(gateway, gateway.anon_key) as project, pytest.raises(Denied, match="LAKEHOUSE_KEY may not see it"):
+        SupabaseBucket(project, BUCKET).get("a")
+
+
+def test_a_key_that_expires_in_a_run_is_not_taken_for_a_bucket_without_snapshots(
+    gateway: Gateway, bucket: Bucket
+) -> None:
+    commit(bucket, JANUARY)
+    gateway.faults(Rule(kind="expired", methods=("GET",), path="/storage/v1"))
+    with pytest.raises(Denied, match='"exp" claim timestamp check failed'):
+        snapshots.newest(bucket)
+    with pytest.raises(Denied, match='"exp" claim timestamp check failed'):
+        snapshots.checked(bucket, Part(path=part_path(JANUARY), rows=1, bytes=1, sha256=""))
 
 
 @pytest.mark.parametrize("size", [10, CHUNK_BYTES + 1], ids=["small", "resumable"])

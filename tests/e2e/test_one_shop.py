@@ -195,7 +195,7 @@ def test_what_is_before_a_reset_stays_and_is_never_applied_replayed_or_pruned(
     runner.run(write_shop(tmp_path / "shop", pedidos=[{"quantidade": "9"}]))
     runner.silver(full=True)
     runner.prune(1)
-    assert runner.sweep() == []
+    assert runner.sweep().removed == []
     assert snapshots.newest(lakehouse.bucket) is not None
     assert stored.items() <= objects(lakehouse).items()
     with pytest.raises(SnapshotError, match="another shop's"):

@@ -252,6 +252,21 @@ def test_restore_from_bronze_on_a_new_project(place: Place, gateway: Gateway) ->
         assert hosted.bucket.sizes() == place.bucket.sizes()
 
 
+def test_an_object_is_damaged_or_lost(place: Place) -> None:
+    place.visits(2)
+    before = place.contents()
+    snapshots.copy(place.bucket, FolderBucket(place.folder / "safe"), SilentReporter())
+    whole = place.bucket.sizes()
+    oldest, newest = snapshots.committed(place.bucket)
+    for path in (f"{oldest}/clientes/part-00000.parquet", f"{newest}/_manifest.json"):
+        (place.bucket.root / path).unlink()
+
+    place.follow("An object is damaged or lost")
+
+    assert place.bucket.sizes() == whole
+    assert place.contents() == before
+
+
 @pytest.mark.slow
 def test_from_embedded_to_supabase(place: Place, empty_database: str, new_gateway: Callable[..., Gateway]) -> None:
     place.settings()

@@ -5,10 +5,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
+from elt.cli import medallion
+from elt.errors import SnapshotError
 from elt.lakehouse import snapshots
+from elt.lakehouse.folder import FolderBucket
 from elt.lakehouse.ports import Bucket, Lakehouse
 from elt.progress import SilentReporter
 from elt.runner import Runner
@@ -96,7 +100,7 @@ def test_a_prune_that_died_leaves_only_what_sweep_removes(runner: Runner, lakeho
     oldest, *_, newest = snapshots_of(runner, lakehouse, tmp_path / "shop")
     lakehouse.bucket.delete([f"{oldest}/{snapshots.MANIFEST}"])  # the first thing that a prune does
 
-    removed = runner.sweep()
+    removed = runner.sweep().removed
 
     assert [path.split("/")[-2] for path in removed] == ["pedidos"], "the other parts belong to later snapshots too"
     assert_whole(lakehouse.bucket)
@@ -150,3 +154,96 @@ def test_trace_of_a_row_whose_snapshot_was_pruned_still_names_the_run(command: C
     assert after["run"] == before["run"]
     assert after["snapshot"] == before["snapshot"]
     assert (after["object"], after["source_row"]) == (None, None)
+
+
+OF_THE_SPECIFICATIONS_PROGRAM = [
+    f"{table}/{table}_{when}.parquet"
+    for table in ("clientes", "produtos", "pedidos")
+    for when in ("2024_11", "2025_01")
+]
+OF_OTHERS = [*OF_THE_SPECIFICATIONS_PROGRAM, "fotos/loja.jpg", "leia-me.txt", "backup/_manifest.json"]
+
+
+def with_objects_of_others(bucket: Bucket) -> Bucket:
+    for path in OF_OTHERS:
+        bucket.put(path, b"somebody's")
+    return bucket
+
+
+def test_a_sweep_removes_what_dead_runs_left_and_nothing_else(runner: Runner, lakehouse: Lakehouse) -> None:
+    left = "2026/01/20260101T020000.000000Z/pedidos/part-00000.parquet"
+    with_objects_of_others(lakehouse.bucket).put(left, b"a run was killed here")
+
+    swept = runner.sweep()
+
+    assert (swept.removed, swept.left_alone) == ([left], len(OF_OTHERS))
+    assert lakehouse.bucket.list() == sorted(OF_OTHERS)
+
+
+def test_a_prune_removes_snapshots_and_nothing_else(runner: Runner, lakehouse: Lakehouse, tmp_path: Path) -> None:
+    with_objects_of_others(lakehouse.bucket)
+    known = snapshots_of(runner, lakehouse, tmp_path / "shop")
+    lakehouse.bucket.put(f"{known[0]}/notes.txt", b"somebody's, in a snapshot's folder")
+    lakehouse.bucket.put(f"{known[0]}/_quality.json", b"a newer program's")
+
+    pruned = runner.prune(1)
+
+    assert pruned.removed == known[:2]
+    assert pruned.left_alone == len(OF_OTHERS) + 1
+    assert f"{known[0]}/_quality.json" in pruned.objects, "a mark goes with its snapshot"
+    assert {*OF_OTHERS, f"{known[0]}/notes.txt"} <= set(lakehouse.bucket.list())
+    assert_whole(lakehouse.bucket)
+
+
+def test_a_newer_programs_mark_survives_a_sweep(runner: Runner, lakehouse: Lakehouse, tmp_path: Path) -> None:
+    (known,) = snapshots_of(runner, lakehouse, tmp_path / "shop", looks=1)
+    lakehouse.bucket.put(f"{known}/_quality.json", b"{}")
+
+    assert runner.sweep().removed == []
+    assert f"{known}/_quality.json" in lakehouse.bucket.list()
+
+
+def test_nothing_is_swept_beside_what_a_newer_program_committed(
+    runner: Runner, lakehouse: Lakehouse, tmp_path: Path
+) -> None:
+    (known,) = snapshots_of(runner, lakehouse, tmp_path / "shop", looks=1)
+    newer = snapshots.new_snapshot_id(known, snapshots.read_manifest(lakehouse.bucket, known).created_at)
+    lakehouse.bucket.put(f"{newer}/_manifest.v2.json", b"{}")
+    lakehouse.bucket.put(f"{newer}/pedidos/part-00000.parquet", b"of the newer program")
+    before = lakehouse.bucket.list()
+
+    for remove in (runner.sweep, lambda: runner.prune(1)):
+        with pytest.raises(SnapshotError, match="does not know what"):
+            remove()
+    assert lakehouse.bucket.list() == before
+
+
+@pytest.mark.usefixtures("three_looks")
+def test_what_is_left_alone_is_counted_in_one_line_and_in_json(
+    command: Callable[..., dict[str, Any]], tmp_path: Path
+) -> None:
+    def said(*arguments: str) -> list[str]:
+        return CliRunner().invoke(medallion, arguments, catch_exceptions=False).stdout.splitlines()
+
+    assert not any("left alone" in line for line in said("bronze", "--sweep"))
+    (tmp_path / "data" / "bucket" / "fotos").mkdir()
+    (tmp_path / "data" / "bucket" / "fotos" / "1.jpg").write_bytes(b"")
+    assert said("prune", "--keep", "9")[-1] == "1 object that is not the pipeline's was left alone"
+    (tmp_path / "data" / "bucket" / "fotos" / "2.jpg").write_bytes(b"")
+    assert said("bronze", "--sweep")[-1] == "2 objects that are not the pipeline's were left alone"
+    assert command("bronze", "--sweep") == {"removed": [], "left_alone": 2}
+    assert command("prune", "--keep", "1", "--dry-run")["left_alone"] == 2
+
+
+def test_what_a_killed_check_leaves_is_swept(
+    command: Callable[..., dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_shop(tmp_path / "shop")
+    with monkeypatch.context() as killed:
+        killed.setattr(FolderBucket, "delete", lambda *_: None)
+        CliRunner().invoke(medallion, ["check"], catch_exceptions=False)
+    assert [file.stat().st_size for file in (tmp_path / "data" / "bucket").rglob("*") if file.is_file()] == [2**20]
+
+    swept = command("bronze", "--sweep")
+
+    assert (len(swept["removed"]), swept["left_alone"]) == (1, 0)

@@ -5,10 +5,13 @@ from collections.abc import Callable
 
 import pytest
 
+from elt import patience
 from elt.cli import main
 from elt.connections import lakehouse_of, source_of
 from elt.errors import ConfigurationError
 from elt.settings import load_settings
+from elt.supabase import TRIES
+from tests.gateway.faults import Rule
 from tests.gateway.fixtures import Gateway
 from tests.hosted import fill_shop
 
@@ -259,3 +262,44 @@ def test_init_refuses_a_publishable_key(
     code, out, _ = medallion("init")
     assert code == 2
     assert "✗ LAKEHOUSE_KEY is a key of the role anon" in out
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pauses between tries are short."""
+    monkeypatch.setattr(patience, "LONGEST_SECONDS", 0.01)
+
+
+@pytest.mark.usefixtures("impatient")
+@pytest.mark.parametrize("path", ["/rest/v1", "/storage/v1/bucket"])
+def test_an_api_that_is_busy_at_the_start_is_asked_again(
+    hosted: Gateway, medallion: Callable[..., tuple[int, str, str]], path: str
+) -> None:
+    hosted.faults(Rule(kind="status", path=path, status=502, times=5))
+    code, _, err = medallion("bronze", "--sweep")
+    assert code == 0, err
+
+
+@pytest.mark.usefixtures("impatient")
+@pytest.mark.parametrize(
+    ("rule", "words"),
+    [
+        (Rule(kind="status", status=502), "502"),
+        (Rule(kind="status", path="/storage/v1", status=503), "503"),
+        (Rule(kind="status", path="/rest/v1", status=503, code="PGRST002"), "PGRST002"),
+        (Rule(kind="status", status=429), "429"),
+    ],
+)
+@pytest.mark.parametrize("arguments", [("run", "--json"), ("init", "--check", "--json")])
+def test_an_api_that_stays_busy_is_a_failure_and_no_error_of_the_configuration(
+    hosted: Gateway, medallion: Callable[..., tuple[int, str, str]], rule: Rule, words: str, arguments: tuple[str, ...]
+) -> None:
+    hosted.faults(rule)
+    code, out, _ = medallion(*arguments)
+    assert code == 1
+    assert words in json.loads(out)["error"]
+    assert json.loads(out)["next"]
+    tried = [request for request in hosted.requests() if request.fault]
+    assert len({(request.method, request.path) for request in tried}) == 1
+    assert len(tried) == TRIES
+    assert written(hosted) == []

@@ -18,7 +18,7 @@ from tests.gateway.faults import STATEMENT_TIMEOUT, Faults, Rule, failure, html,
 from tests.gateway.keys import Keys, caller
 from tests.gateway.postgrest import Limits, Postgrest, RestRequest
 from tests.gateway.resumable import Resumable
-from tests.gateway.storage import PATH, Storage, StorageRequest
+from tests.gateway.storage import PATH, Storage, StorageRequest, takes_any_token
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -120,6 +120,9 @@ class App:
             return too_long()
         if self.faults.max_body is not None and len(body) > self.faults.max_body:
             return html(413)
+        if any(rule.kind == "expired" for rule in rules):
+            token = self.keys.token("service_role", seconds=-3600)
+            headers = {**headers, "apikey": self.legacy["anon"], "authorization": f"Bearer {token}"}
         try:
             return self._project(method, path, query, headers, body)
         except Refusal as refusal:
@@ -141,7 +144,11 @@ class App:
         if path.startswith("/storage/v1/"):
             try:
                 who = caller(self.keys, self.legacy, headers)
-            except PostgrestError as error:
+            except (GatewayError, PostgrestError) as error:
+                if takes_any_token(method, path.removeprefix("/storage/v1")):
+                    raise StorageError(404, "Bucket not found", "Bucket not found") from error
+                if isinstance(error, GatewayError):
+                    raise
                 # Source: https://github.com/supabase/storage/blob/master/src/http/plugins/jwt.ts (AccessDenied)
                 words = {"JWT expired": '"exp" claim timestamp check failed'}.get(error.message, "Invalid Compact JWS")
                 raise StorageError(403, "Unauthorized", words) from error

@@ -20,15 +20,16 @@ class Rule(BaseModel):
 
     Of these, the ``on``-th ones (counted from 1 since the rule was set), or a random ``share``, or all; at most
     ``times``. ``status`` answers with it (``code``: as PostgREST's error; ``location``: sending the client on to that
-    address, followed by the path asked for); ``drop_before`` and ``drop_after`` close the
-    connection before or after the work is done; ``truncate_answer`` closes it in the middle of the answer;
-    ``truncate_upload`` in the middle of the request (a resumable upload keeps what came); ``slow`` waits ``seconds``.
+    address, followed by the path asked for); ``expired`` takes the key for a token whose time is over; ``drop_before``
+    and ``drop_after`` close the connection before or after the work is done; ``truncate_answer`` closes it in the
+    middle of the answer; ``truncate_upload`` in the middle of the request (a resumable upload keeps what came);
+    ``slow`` waits ``seconds``.
     ``page``: whose HTML a ``status`` is answered with.
     """
 
     model_config = ConfigDict(extra="forbid")
 
-    kind: Literal["status", "drop_before", "drop_after", "truncate_answer", "truncate_upload", "slow"]
+    kind: Literal["status", "expired", "drop_before", "drop_after", "truncate_answer", "truncate_upload", "slow"]
     methods: tuple[str, ...] = ()
     path: str = "/"
     on: frozenset[int] = frozenset()

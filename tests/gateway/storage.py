@@ -11,7 +11,8 @@ import io
 import json
 import re
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from bisect import bisect_left
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,6 +37,9 @@ KEY = re.compile(r"[A-Za-z0-9_/!\-.*'() &$@=;:+,?]+")
 
 LIST_LIMIT = 100
 """Source: https://supabase.com/docs/reference/python/storage-from-list (limit, 100 by default)."""
+
+LIST_MOST = 1_500
+"""Source: ``storage.search`` (``v_limit``)."""
 
 PATH = "/upload/resumable"
 """Where resumable uploads are, under ``/storage/v1``."""
@@ -202,10 +206,10 @@ class Storage:
         return as_json(200, documents)
 
     def list_objects(self, request: StorageRequest, faults: Faults, bucket: str) -> Answer:
-        """One folder's entries: folders first (``id`` null), then objects, with names relative to the folder.
+        """One folder's entries: folders (``id`` null) and objects, with names relative to the folder.
 
         Source: https://github.com/supabase/storage/blob/master/src/storage/object.ts (``searchObjects``) and the
-        function ``storage.search`` of its migrations.
+        function ``storage.search`` of its migrations, as it is since ``0050-search-v2-fix``; see ``search``.
         """
         asked = _json(request.body)
         if "prefix" not in asked:
@@ -217,42 +221,33 @@ class Storage:
         column, order = sorting.get("column", "name"), str(sorting.get("order", "asc")).lower()
         if column not in ("name", "created_at", "updated_at", "last_accessed_at") or order not in ("asc", "desc"):
             raise _invalid_body("body/sortBy must be equal to one of the allowed values")
-        limit = int(asked.get("limit", LIST_LIMIT))
-        if faults.list_rows is not None:
-            limit = min(limit, faults.list_rows)
-        search = str(asked.get("search") or "")
+        limit, offset = int(asked.get("limit", LIST_LIMIT)), int(asked.get("offset", 0))
+        if limit < 1 or offset < 0:
+            raise _invalid_body("body/limit must be >= 1" if limit < 1 else "body/offset must be >= 0")
+        limit = min(limit, LIST_MOST, *([] if faults.list_rows is None else [faults.list_rows]))
+        wanted = prefix + str(asked.get("search") or "")
         with self.transaction(request) as connection:
             rows = connection.execute(
-                f"""
-                with found as (
-                  select *, substr(name, length(%(prefix)s) + 1) as rest from storage.objects
-                  where bucket_id = %(bucket)s and starts_with(name, %(prefix)s)
-                ), folders as (
-                  select distinct split_part(rest, '/', 1) as entry from found where strpos(rest, '/') > 0
-                ), entries as (
-                  select 0 as place, entry, null::text as id, null::timestamptz as updated_at,
-                         null::timestamptz as created_at, null::timestamptz as last_accessed_at, null::jsonb as metadata
-                  from folders
-                  union all
-                  select 1, rest, id::text, updated_at, created_at, last_accessed_at, metadata
-                  from found where strpos(rest, '/') = 0
-                )
-                select entry, id, to_json(updated_at)#>>'{{}}', to_json(created_at)#>>'{{}}',
-                       to_json(last_accessed_at)#>>'{{}}', metadata
-                from entries where starts_with(lower(entry), lower(%(search)s))
-                order by place, {"entry" if column == "name" else f"entries.{column}"} {order}, entry {order}
-                limit %(limit)s offset %(offset)s
+                """
+                select name, id::text, to_json(updated_at)#>>'{}', to_json(created_at)#>>'{}',
+                       to_json(last_accessed_at)#>>'{}', metadata
+                from storage.objects where bucket_id = %s and starts_with(lower(name), lower(%s))
                 """,
-                {
-                    "bucket": bucket,
-                    "prefix": prefix,
-                    "search": search,
-                    "limit": limit,
-                    "offset": int(asked.get("offset", 0)),
-                },
+                (bucket, wanted),
             ).fetchall()
-        names = ("name", "id", "updated_at", "created_at", "last_accessed_at", "metadata")
-        return as_json(200, [dict(zip(names, row, strict=True)) for row in rows])
+        if column == "name":
+            found = search(sorted((row[0] for row in rows), key=str.lower), wanted, limit, offset, order == "asc")
+        else:
+            place = ("updated_at", "created_at", "last_accessed_at").index(column) + 2
+            by_time = sorted(rows, key=lambda row: str(row[place]), reverse=order == "desc")
+            folders = sorted({_entry(row[0], wanted) for row in rows} - {row[0] for row in rows})
+            files = [row[0] for row in by_time if _entry(row[0], wanted) == row[0]]
+            found = [*(folders if order == "asc" else folders[::-1]), *files][offset : offset + limit]
+        columns = ("id", "updated_at", "created_at", "last_accessed_at", "metadata")
+        known = {row[0]: dict(zip(columns, row[1:], strict=True)) for row in rows}
+        folder = dict.fromkeys(columns)
+        shown = [{"name": entry.removesuffix("/")[len(prefix) :], **known.get(entry, folder)} for entry in found]
+        return as_json(200, shown)
 
     # What the handlers share.
 
@@ -360,6 +355,51 @@ class Storage:
             (self.folder / str(version)).unlink(missing_ok=True)
 
 
+def search(names: Sequence[str], prefix: str, limit: int, offset: int, ascending: bool) -> list[str]:
+    """One page of what is directly under ``prefix``: objects by their names, folders with their slash.
+
+    ``names``: every object's under it, sorted in lower case. They are walked through by jumps: one object is looked at;
+    if it lies in a folder, that is an entry, and the next look is behind the folder; if not, objects are taken in
+    batches until one in a folder ends the batch. So it is what the real one gives, its faults with it:
+
+    - in descending order the object that ends a batch is passed over, and with it its folder, if it has no other one;
+    - in ascending order what follows on the last object of a batch, and begins with its name and a sign before the
+      slash, is passed over.
+    """
+    keys = [name.lower() for name in names]
+    batch = min(max(2 * limit, 100), 1_000)
+    found: list[str] = []
+    position = 0 if ascending else len(names) - 1
+    while 0 <= position < len(names) and len(found) < limit + offset:
+        entry = _entry(names[position], prefix)
+        if entry != names[position]:
+            found.append(entry)
+            folder = entry.lower()
+            behind = bisect_left(keys, folder[:-1] + chr(ord("/") + 1))
+            position = behind if ascending else bisect_left(keys, folder) - 1
+            continue
+        step = 1 if ascending else -1
+        for name in names[position::step][:batch]:
+            if _entry(name, prefix) != name:
+                if not ascending:
+                    position -= 1
+                break
+            found.append(name)
+            position += step
+            if len(found) == limit + offset:
+                break
+        else:
+            if ascending:
+                position = bisect_left(keys, f"{keys[position - 1]}/")
+    return found[offset:]
+
+
+def _entry(name: str, prefix: str) -> str:
+    """What stands for the object in a listing of ``prefix``: itself, or its folder there with the slash."""
+    slash = name.find("/", len(prefix))
+    return name if slash < 0 else name[: slash + 1]
+
+
 _BUCKET = (
     "id, name, coalesce(owner::text, ''), public, file_size_limit, allowed_mime_types, "
     "to_json(created_at)#>>'{}', to_json(updated_at)#>>'{}'"
@@ -434,11 +474,21 @@ def _bytes(limit: object) -> int:
     return int(found[1]) * {None: 1, "B": 1, "KB": 1000, "MB": 1000**2, "GB": 1000**3}[found[2]]
 
 
+def takes_any_token(method: str, path: str) -> bool:
+    """Whether the request asks for an object by the route that answers whoever comes with no or a bad token, too.
+
+    To it such a token's bucket is not there. Source: ``src/http/routes/object/getObject.ts`` (``allowInvalidJwt``); the
+    answer as seen on Storage 1.44.2 and 1.70.6.
+    """
+    return method in ("GET", "HEAD") and re.fullmatch(_TO_ANYBODY, path) is not None
+
+
 def _shape(path: str) -> str:
     return "/".join(path.split("/")[:3])
 
 
 _NAME = r"(?P<bucket>[^/]+)/(?P<name>.+)"
+_TO_ANYBODY = f"/object/(?!sign/|public/|info/|list/|authenticated/){_NAME}"
 _Handler = Callable[..., Answer]
 _ROUTES: tuple[tuple[str, str, _Handler], ...] = (
     ("GET", "/bucket/?", Storage.list_buckets),

@@ -10,11 +10,9 @@ import pyarrow.parquet as pq
 from elt.bronze.fingerprint import Fingerprint
 from elt.catalog import BROKEN_LINE, EXTRACT_ROWS, Table
 from elt.errors import SourceError
+from elt.lakehouse.snapshots import MAX_PART_BYTES
 from elt.progress import Task
 from elt.sources.port import Extract
-
-MAX_PART_BYTES = 40 * 2**20
-"""A free Supabase project refuses objects over 50 MB; a part stays under this."""
 
 PART_BYTES = 16 * 2**20
 """A part is closed after this many bytes, so that no reader needs more memory than that for one."""

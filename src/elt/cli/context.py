@@ -180,3 +180,10 @@ def short_time(moment: object) -> str:
 def counted(number: int, noun: str) -> str:
     """A number with its noun: ``1 snapshot``, ``2,000 snapshots``."""
     return f"{number:,} {noun}" + ("" if number == 1 else "s")
+
+
+def say_left_alone(number: int) -> None:
+    """One line about the objects of the bucket that are somebody else's, if there are any."""
+    if number:
+        verb, was = ("is", "was") if number == 1 else ("are", "were")
+        click.echo(f"{counted(number, 'object')} that {verb} not the pipeline's {was} left alone")

@@ -9,7 +9,17 @@ from pathlib import Path
 
 import click
 
-from elt.cli.context import json_option, opened, print_json, print_table, reporter, sample_asked, say_hint
+from elt.cli.context import (
+    counted,
+    json_option,
+    opened,
+    print_json,
+    print_table,
+    reporter,
+    sample_asked,
+    say_hint,
+    say_left_alone,
+)
 from elt.connections import data_folder, source_of
 from elt.lakehouse import snapshots
 from elt.lakehouse.embedded import open_embedded
@@ -63,11 +73,12 @@ def bronze(sweep: bool, new_source: bool, as_json: bool) -> None:
     say = reporter()
     with opened(say, with_source=not sweep) as (settings, lakehouse):
         if sweep:
-            removed = Runner(lakehouse, say).sweep()
+            swept = Runner(lakehouse, say).sweep()
             if as_json:
-                print_json({"removed": removed})
+                print_json(vars(swept))
             else:
-                click.echo(f"{len(removed)} objects of uncommitted snapshots removed")
+                click.echo(f"{counted(len(swept.removed), 'object')} of uncommitted snapshots removed")
+                say_left_alone(swept.left_alone)
             return
         source = source_of(settings, sample=sample_asked())
         result = Runner(lakehouse, say).bronze(source, new_source=new_source)

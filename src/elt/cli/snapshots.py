@@ -7,8 +7,18 @@ from pathlib import Path
 import click
 from rich.filesize import decimal
 
-from elt.cli.context import counted, json_option, opened, print_json, print_table, reporter, say_hint
+from elt.cli.context import (
+    counted,
+    json_option,
+    opened,
+    print_json,
+    print_table,
+    reporter,
+    say_hint,
+    say_left_alone,
+)
 from elt.cli.layers import document, print_results
+from elt.errors import SnapshotError
 from elt.lakehouse import snapshots as bronze
 from elt.lakehouse.folder import FolderBucket
 from elt.lakehouse.ports import Lakehouse
@@ -169,6 +179,7 @@ def prune(keep: int, dry_run: bool, as_json: bool) -> None:
         f"{counted(len(pruned.removed), 'snapshot')} {done} ({counted(len(pruned.objects), 'object')}, "
         f"{decimal(pruned.bytes)}); {len(pruned.kept)} kept"
     )
+    say_left_alone(pruned.left_alone)
 
 
 _folder = click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
@@ -189,14 +200,19 @@ def backup(folder: Path, as_json: bool) -> None:
 @click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @json_option
 def restore(folder: Path, as_json: bool) -> None:
-    """Copy the snapshots of FOLDER that bronze does not have into it.
+    """Copy the snapshots of FOLDER that bronze does not have into it, and parts that bronze has lost.
 
     FOLDER is what `medallion backup` wrote, or the bucket folder of an embedded lakehouse (data/bucket). Then
     `medallion silver` and `medallion gold` build the tables from them.
     """
     say = reporter()
     with opened(say, with_source=False) as (_, lakehouse):
-        copied = Runner(lakehouse, say).copy_snapshots(FolderBucket(folder), lakehouse.bucket)
+        try:
+            copied = Runner(lakehouse, say).copy_snapshots(FolderBucket(folder), lakehouse.bucket)
+        except SnapshotError as error:
+            named = SnapshotError(f"in {folder}: {error.what}", kept=error.kept, next_step=error.next_step)
+            named.run = error.run
+            raise named from error
     _show_copied(copied, "into bronze", as_json=as_json)
 
 

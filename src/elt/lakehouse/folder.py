@@ -9,23 +9,22 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from elt.errors import Denied, Full, LakehouseError, Missing, Rejected
-
-_PARTIAL = ".*." + "[0-9a-f]" * 32
-"""What a file is called that is not whole yet: no listing shows it."""
+from elt.lakehouse.snapshots import is_half_written
 
 
 class FolderBucket:
     """Objects as files under one folder. A file appears under its name only once it is whole and on the disk.
 
-    Puts hold the folder together. So who holds it alone knows that every file that is not whole is of a killed put.
+    Puts hold the folder together. So who holds it alone knows that every file that is not whole is of a killed put. A
+    link that leads out of the folder is an error: nothing there is read, written or deleted.
     """
 
     def __init__(self, root: Path) -> None:
         self.root = root
 
     def put(self, path: str, content: Path | bytes) -> None:  # noqa: D102 - see the port
-        target = self.root / path
-        partial = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
+        target = self._file(path)
+        partial = target.with_name(f".{target.name}.{uuid.uuid4().hex}")  # see is_half_written; no listing shows it
         with _translated(path), _held(self.root):
             target.parent.mkdir(parents=True, exist_ok=True)
             try:
@@ -39,7 +38,7 @@ class FolderBucket:
 
     def get(self, path: str) -> bytes:  # noqa: D102
         with _translated(path):
-            return (self.root / path).read_bytes()
+            return self._file(path).read_bytes()
 
     def list(self, prefix: str = "") -> list[str]:  # noqa: D102
         if not self.root.exists():
@@ -63,11 +62,22 @@ class FolderBucket:
         """Delete the objects, and what killed puts left if no put is at work; what is gone already is no error."""
         for path in paths:
             with _translated(path):
-                self._remove(self.root / path)
+                self._remove(self._file(path))
         if self.root.exists():
             with _translated("left by a killed put"), _held(self.root, alone=True) as alone:
-                for file in list(self.root.rglob(_PARTIAL)) if alone else ():
-                    self._remove(file)
+                for file in list(self.root.rglob(".*")) if alone else ():
+                    if is_half_written(file.relative_to(self.root).as_posix()):
+                        self._remove(file)
+
+    def _file(self, path: str) -> Path:
+        """Where the object is. ``Denied`` if that is outside of the folder, by its name or by a link."""
+        file = self.root / path
+        if not Path(os.path.realpath(file)).is_relative_to(os.path.realpath(self.root)):
+            raise Denied(
+                f"the object {path!r} leads out of the folder {self.root}",
+                next_step="put what the link leads to in its place, or take the link out of that folder",
+            )
+        return file
 
     def _remove(self, file: Path) -> None:
         """Remove a file, and the folders that are empty without it."""

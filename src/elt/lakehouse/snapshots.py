@@ -5,21 +5,26 @@ source printed it, or NULL; the manifest keeps the source's own column types.
 
 A folder of the same kind with ``_reset.json`` in it is a mark: the snapshots before it are another shop's. They stay,
 and are never applied, replayed, or taken for the newest.
+
+A bucket may hold other people's objects as well: ``is_ours`` says which are the pipeline's, and no other is ever taken
+for a snapshot, pointed at, or deleted.
 """
 
 import hashlib
 import json
-from collections.abc import Collection, Iterator, Mapping, Sequence
+import re
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import MAXYEAR, UTC, datetime, timedelta
+from typing import Annotated
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from elt.catalog import BROKEN_LINE
-from elt.errors import Missing, SnapshotError
+from elt.errors import MedallionError, Missing, SnapshotError
 from elt.lakehouse.ports import Bucket
 from elt.progress import Reporter
 from elt.sources.identity import named_by
@@ -27,7 +32,63 @@ from elt.sources.identity import named_by
 FORMAT = 1
 MANIFEST = "_manifest.json"
 RESET = "_reset.json"
+
+MAX_PART_BYTES = 40 * 2**20
+"""No part is larger: a free Supabase project refuses objects over 50 MB."""
+
+MAX_MANIFEST_BYTES = 64 * 2**20
+"""No manifest or mark is larger, were its shop a terabyte."""
+
 _TIMESTAMP = "%Y%m%dT%H%M%S.%fZ"
+_PART = re.compile(r"(?P<table>[\w-]+)/part-[\w-]+\.parquet")
+_MARK = re.compile(r"_[^/]*\.json")
+_HALF_WRITTEN = re.compile(r"\.(?P<name>.+)\.[0-9a-f]{32}")
+
+
+def is_snapshot(folder: str) -> bool:
+    """Whether a snapshot's folder is called so."""
+    try:
+        moment = datetime.strptime(folder.rpartition("/")[2], _TIMESTAMP).replace(tzinfo=UTC)
+    except ValueError:
+        return False
+    return folder == _folder_of(moment) and moment.year < MAXYEAR  # the next one must have a name, too
+
+
+def is_ours(path: str) -> bool:
+    """Whether the object is the pipeline's: a table's part, or a manifest or mark, in a snapshot's folder.
+
+    Marks, and whatever newer versions of the program commit by, are ``_*.json`` beside the manifest.
+    """
+    folder, name = _in_snapshot(path)
+    return is_snapshot(folder) and bool(_PART.fullmatch(name) or _MARK.fullmatch(name))
+
+
+def is_half_written(path: str) -> bool:
+    """Whether the file of a folder bucket is an object of the pipeline's that is not whole yet."""
+    folder, _, name = path.rpartition("/")
+    found = _HALF_WRITTEN.fullmatch(name)
+    return found is not None and is_ours(f"{folder}/{found['name']}")
+
+
+def _in_snapshot(path: str) -> tuple[str, str]:
+    """The snapshot's folder in a path, and the rest of it; whether it is one is not looked at."""
+    year, _, rest = path.partition("/")
+    month, _, rest = rest.partition("/")
+    timestamp, _, name = rest.partition("/")
+    return f"{year}/{month}/{timestamp}", name
+
+
+def _table_in(path: str) -> str:
+    """The table in a part's path; empty if the path is none of a part."""
+    folder, name = _in_snapshot(path)
+    found = _PART.fullmatch(name)
+    return found["table"] if found and is_snapshot(folder) else ""
+
+
+def _path_of_part(path: str) -> str:
+    if not _table_in(path):
+        raise ValueError(f"{path!r} is no path of a part")
+    return path
 
 
 class Part(BaseModel):
@@ -35,9 +96,9 @@ class Part(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    path: str
-    rows: int
-    bytes: int
+    path: Annotated[str, AfterValidator(_path_of_part)]
+    rows: int = Field(ge=0)
+    bytes: int = Field(ge=0, le=MAX_PART_BYTES)
     sha256: str
 
 
@@ -76,6 +137,21 @@ class Manifest(BaseModel):
         named = self.identity or named_by(self.source)
         return (named, *self.same_shop) if named else ()
 
+    @model_validator(mode="after")
+    def _fits_together(self) -> "Manifest":
+        for name, table in self.tables.items():
+            if not re.fullmatch(r"[\w-]+", name):
+                raise ValueError(f"{name!r} is no name of a table")
+            if strange := [part.path for part in table.parts if _table_in(part.path) != name]:
+                raise ValueError(f"{strange[0]} is no part of {name}")
+            if (found := sum(part.rows for part in table.parts)) != table.rows:
+                raise ValueError(f"{name} has {found} rows, its manifest says {table.rows}")
+        return self
+
+
+class _OfAnyFormat(BaseModel):
+    format: int
+
 
 @dataclass(frozen=True)
 class Known:
@@ -97,6 +173,10 @@ def new_snapshot_id(previous: str | None, now: datetime) -> str:
     if previous is not None:
         last = datetime.strptime(previous.rsplit("/", 1)[-1], _TIMESTAMP).replace(tzinfo=UTC)
         moment = max(moment, last + timedelta(microseconds=1))
+    return _folder_of(moment)
+
+
+def _folder_of(moment: datetime) -> str:
     return f"{moment:%Y/%m}/{moment.strftime(_TIMESTAMP)}"
 
 
@@ -105,7 +185,7 @@ def committed(bucket: Bucket) -> list[str]:
     return committed_in(bucket.list())
 
 
-def committed_in(paths: Sequence[str]) -> list[str]:
+def committed_in(paths: Collection[str]) -> list[str]:
     """The same, of a listing of the whole bucket: those after the last mark."""
     last_mark = max(_folders_with(paths, RESET), default="")
     return [snapshot for snapshot in _folders_with(paths, MANIFEST) if snapshot > last_mark]
@@ -116,8 +196,10 @@ def ever_committed(bucket: Bucket) -> list[str]:
     return _folders_with(bucket.list(), MANIFEST)
 
 
-def _folders_with(paths: Sequence[str], name: str) -> list[str]:
-    return [path.removesuffix(f"/{name}") for path in paths if path.endswith(f"/{name}")]
+def _folders_with(paths: Iterable[str], name: str) -> list[str]:
+    """The snapshots' folders that hold an object of that name."""
+    folders = (path.removesuffix(f"/{name}") for path in paths if path.endswith(f"/{name}"))
+    return [folder for folder in folders if is_snapshot(folder)]
 
 
 def newest(bucket: Bucket) -> Manifest | None:
@@ -125,7 +207,7 @@ def newest(bucket: Bucket) -> Manifest | None:
     for snapshot in _begun(bucket):
         with suppress(Missing):
             return read_manifest(bucket, snapshot)
-        if bucket.list(f"{snapshot}/{RESET}"):
+        if f"{snapshot}/{RESET}" in bucket.list(f"{snapshot}/{RESET}"):
             return None
     return None
 
@@ -170,21 +252,41 @@ def committed_since(bucket: Bucket, snapshot: str | None, known: Known) -> list[
 def _begun(bucket: Bucket) -> Iterator[str]:
     """The folders of snapshots, committed or not, the newest first."""
     for year in bucket.folders():
-        for month in bucket.folders(year):
-            yield from bucket.folders(month)
+        if re.fullmatch(r"[0-9]{4}", year):
+            for month in bucket.folders(year):
+                if re.fullmatch(r"[0-9]{4}/[0-9]{2}", month):
+                    yield from filter(is_snapshot, bucket.folders(month))
 
 
 def leftovers(bucket: Bucket, without: Collection[str] = ()) -> list[str]:
-    """Objects that no committed snapshot needs; ``without``: as if these snapshots were not committed.
+    """The pipeline's objects that no committed snapshot needs; ``without``: as if these snapshots were not committed.
 
     A part in a folder without a manifest may still be needed: a later snapshot in which its table did not change points
-    at it. So every manifest is read, and one that cannot be read is an error rather than a guess.
+    at it. So every manifest is read, and one that cannot be read is an error rather than a guess; so is a folder that
+    is committed by something this version does not know. Manifests and marks go only with a snapshot ``without``.
     """
     paths = bucket.list()
     kept = [snapshot for snapshot in _folders_with(paths, MANIFEST) if snapshot not in without]
     needed = {part.path for snapshot in kept for part in parts_of(read_manifest(bucket, snapshot))}
-    folders = tuple(f"{folder}/" for folder in (*kept, *_folders_with(paths, RESET)))
-    return [path for path in paths if path not in needed and not path.startswith(folders)]
+    folders = {*kept, *_folders_with(paths, RESET)}
+    found = []
+    for path in filter(is_ours, paths):
+        folder, name = _in_snapshot(path)
+        if folder in folders or path in needed:
+            continue
+        if folder not in without and _MARK.fullmatch(name):
+            raise SnapshotError(
+                f"this version of the program does not know what {path} is for, nor which objects it needs",
+                kept="nothing was removed",
+                next_step="run the version that wrote it, or a newer one; if no program did, move it elsewhere",
+            )
+        found.append(path)
+    return found
+
+
+def of_others(paths: Iterable[str]) -> list[str]:
+    """Those of the objects that are not the pipeline's."""
+    return [path for path in paths if not is_ours(path)]
 
 
 def find(bucket: Bucket, name: str) -> str:
@@ -220,23 +322,37 @@ def parts_of(manifest: Manifest) -> list[Part]:
 
 
 def read_manifest(bucket: Bucket, snapshot: str) -> Manifest:
-    """The snapshot's manifest. ``SnapshotError`` if it is not one this version reads."""
+    """The snapshot's manifest, whole in itself and within the layout. ``SnapshotError`` if this version reads no such.
+
+    Every path in it is one of a part, so that nobody who follows it leaves the bucket or meets other people's objects.
+    """
     path = f"{snapshot}/{MANIFEST}"
+    content = bucket.get(path)
     try:
-        manifest = Manifest.model_validate_json(bucket.get(path))
+        if (found := _OfAnyFormat.model_validate_json(content).format) != FORMAT:
+            raise SnapshotError(
+                f"the manifest {path} has format {found}; this version reads {FORMAT}",
+                next_step="run the version of the program that wrote it, or a newer one",
+            )
+        manifest = Manifest.model_validate_json(content)
     except ValidationError as error:
         problem = error.errors()[0]
         where = ".".join(map(str, problem["loc"])) or "the whole"
-        raise SnapshotError(
-            f"the manifest {path} is not readable: {where}: {problem['msg']}",
-            next_step="restore that object from a copy, or remove its folder to do without the snapshot",
-        ) from None
-    if manifest.format != FORMAT:
-        raise SnapshotError(
-            f"the manifest {path} has format {manifest.format}; this version reads {FORMAT}",
-            next_step="run the version of the program that wrote it, or a newer one",
-        )
+        raise _unreadable(path, f"{where}: {problem['msg'].removeprefix('Value error, ')}") from None
+    if manifest.snapshot != snapshot:
+        raise _unreadable(path, f"snapshot: it is the manifest of {manifest.snapshot!r}")
     return manifest
+
+
+def _unreadable(path: str, why: str) -> SnapshotError:
+    return SnapshotError(
+        f"the manifest {path} is not readable: {why}",
+        next_step=f"delete that object ({_NOT_THE_FOLDER}), then put it back from a backup: medallion restore FOLDER; "
+        "without a backup the next run does without that snapshot",
+    )
+
+
+_NOT_THE_FOLDER = "not its folder: other snapshots may point at its parts"
 
 
 def write_manifest(bucket: Bucket, manifest: Manifest) -> None:
@@ -256,8 +372,6 @@ def read_rows(
     for part in table.parts:
         content = (at_hand or {}).get(part.path) or checked(bucket, part)
         file = pq.ParquetFile(pa.BufferReader(content))
-        if file.metadata.num_rows != part.rows:
-            raise _lies(part, f"it has {file.metadata.num_rows} rows, its manifest says {part.rows}")
         present = [name for name in columns if name in file.schema_arrow.names]
         schema = pa.schema([(name, pa.string()) for name in columns])
         for batch in file.iter_batches(batch_size=rows, columns=present):
@@ -267,14 +381,20 @@ def read_rows(
 
 
 def checked(bucket: Bucket, part: Part) -> bytes:
-    """The part's bytes, if they are those the manifest promised."""
+    """The part's bytes, if they are those the manifest promised, with as many rows."""
     try:
         content = bucket.get(part.path)
     except Missing:
-        raise _lies(part, "it is not in the bucket") from None
+        raise _lies(bucket, part, "it is not in the bucket") from None
     digest = hashlib.sha256(content).hexdigest()
     if digest != part.sha256:
-        raise _lies(part, f"its sha256 is {digest}, its manifest says {part.sha256}")
+        raise _lies(bucket, part, f"its sha256 is {digest}, its manifest says {part.sha256}")
+    try:
+        rows = pq.ParquetFile(pa.BufferReader(content)).metadata.num_rows
+    except pa.ArrowException as error:
+        raise _lies(bucket, part, f"it is no Parquet file: {error}") from error
+    if rows != part.rows:
+        raise _lies(bucket, part, f"it has {rows} rows, its manifest says {part.rows}")
     return content
 
 
@@ -288,33 +408,64 @@ def check_parts(bucket: Bucket, manifest: Manifest, reporter: Reporter) -> None:
 
 
 def copy(source: Bucket, target: Bucket, reporter: Reporter) -> list[str]:
-    """Copy the committed snapshots that ``target`` lacks, each part checked on the way; answers their names.
+    """Copy the committed snapshots that ``target`` lacks, and parts it has lost; answers the names of those snapshots.
 
-    A snapshot's manifest comes last, so that a copy that dies is taken up again by the next one. Marks come first: no
-    snapshot before one is ever taken for the shop's in ``target``.
+    Each part is checked on the way, and nothing larger than its manifest says is read. A snapshot's manifest comes
+    last, so that a copy that dies is taken up again by the next one. Marks come first: no snapshot before one is ever
+    taken for the shop's in ``target``.
     """
-    there = set(target.list())
-    for folder in _folders_with(source.list(), RESET):
-        if (mark := f"{folder}/{RESET}") not in there:
+    here, there = source.sizes(), set(target.list())
+    known = _folders_with(here, MANIFEST)
+    marks = [f"{folder}/{RESET}" for folder in _folders_with(here, RESET)]
+    for path in (*marks, *(f"{snapshot}/{MANIFEST}" for snapshot in known)):
+        if here[path] > MAX_MANIFEST_BYTES:
+            raise _unreadable(path, f"it has {here[path]:,} bytes")
+    for mark in marks:
+        if mark not in there:
             target.put(mark, source.get(mark))
-    missing = [snapshot for snapshot in ever_committed(source) if f"{snapshot}/{MANIFEST}" not in there]
-    for snapshot in missing:
+    copied = []
+    for snapshot in sorted(known, key=lambda name: f"{name}/{MANIFEST}" in there):
+        path = f"{snapshot}/{MANIFEST}"
         manifest = read_manifest(source, snapshot)
         parts = [part for part in parts_of(manifest) if part.path not in there]
+        if path in there and not parts:
+            continue
         with reporter.task(f"copying {snapshot}", sum(part.rows for part in parts)) as task:
             for part in parts:
+                if (size := here.get(part.path)) is None:
+                    raise _lies(source, part, "it is not in the bucket")
+                if size > part.bytes:
+                    raise _lies(source, part, f"it has {size:,} bytes, its manifest says {part.bytes:,}")
                 target.put(part.path, checked(source, part))
                 there.add(part.path)
                 task.advance(part.rows)
-        target.put(f"{snapshot}/{MANIFEST}", source.get(f"{snapshot}/{MANIFEST}"))
-    return missing
+        if path not in there:
+            target.put(path, source.get(path))
+        copied.append(snapshot)
+    return copied
 
 
-def _lies(part: Part, why: str) -> SnapshotError:
+def _lies(bucket: Bucket, part: Part, why: str) -> SnapshotError:
+    """The error for a part that is not as promised, with the ways on: with a backup, and without."""
     return SnapshotError(
         f"the bronze object {part.path} is not what its manifest says: {why}",
-        next_step="restore that object from a copy, or remove the snapshot's folder and run again",
+        next_step="put it back from a backup: delete that object if it is there, then: medallion restore FOLDER; "
+        f"without a backup do without the snapshots that hold it: delete {_manifests_with(bucket, part)} "
+        f"({_NOT_THE_FOLDER}), then run again",
     )
+
+
+def _manifests_with(bucket: Bucket, part: Part) -> str:
+    """The manifests that point at the part, for people: a part belongs to its snapshot and to those next after it."""
+    found = []
+    with suppress(MedallionError):
+        for snapshot in ever_committed(bucket):
+            with suppress(SnapshotError):
+                if part in parts_of(read_manifest(bucket, snapshot)):
+                    found.append(snapshot)
+    if len(found) > 3:
+        return f"the {MANIFEST} of the {len(found)} snapshots from {found[0]} to {found[-1]}"
+    return " and ".join(f"{snapshot}/{MANIFEST}" for snapshot in found) or f"every {MANIFEST} that names it"
 
 
 def bronze_columns(table: TableSnapshot) -> tuple[str, ...]:

@@ -5,7 +5,7 @@ import uuid
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 from urllib.parse import quote
 
 import pandas as pd
@@ -15,7 +15,7 @@ from storage3.types import FileOptions, ListBucketFilesOptions
 
 from elt.catalog import WRITE_ROWS
 from elt.concurrency import each
-from elt.errors import LakehouseError, Rejected, Timeout, TooLarge
+from elt.errors import Denied, LakehouseError, Missing, Rejected, Timeout, TooLarge
 from elt.frames import to_frame
 from elt.lakehouse.ports import Within, Written
 from elt.lakehouse.resumable import CHUNK_BYTES, upload
@@ -30,6 +30,9 @@ READ_ROWS = 25_000
 
 LIST_OBJECTS = 1_000
 """Objects asked for in one list request; the server's own default is 100."""
+
+LISTINGS = 5
+"""How often a folder is listed that others delete from meanwhile."""
 
 REMOVE_OBJECTS = 1_000
 """Objects removed in one request. Source: Storage limits ``prefixes`` to 1,000."""
@@ -169,16 +172,25 @@ class SupabaseBucket:
             if not error.repeated or not self._holds(path, data):
                 raise
 
-    def get(self, path: str) -> bytes:  # noqa: D102
-        return bytes(self._project.ask(f"reading the object {path}", partial(self._files.download, path)))
+    def get(self, path: str) -> bytes:
+        """The object's bytes. ``Missing`` if it is not there, ``Denied`` if the key is no good.
+
+        Storage answers this request of a wrong, expired or missing key as if the bucket were not there.
+        """
+        try:
+            return bytes(self._project.ask(f"reading the object {path}", partial(self._files.download, path)))
+        except Missing as error:
+            self._see()
+            if "bucket not found" in error.what.lower():
+                raise LakehouseError(f"{error.what}; but the bucket is there", next_step="run again") from error
+            raise
 
     def list(self, prefix: str = "") -> "builtins.list[str]":  # noqa: D102
         return list(self.sizes(prefix))
 
     def folders(self, folder: str = "") -> Iterator[str]:  # noqa: D102
-        for page in self._pages(folder, "desc"):
-            names = (str(entry["name"]) for entry in page if entry.get("id") is None)
-            yield from (f"{folder}/{name}" if folder else name for name in sorted(names, reverse=True))
+        names = (str(entry["name"]) for entry in self._folder(folder) if entry.get("id") is None)
+        yield from (f"{folder}/{name}" if folder else name for name in sorted(names, reverse=True))
 
     def sizes(self, prefix: str = "") -> dict[str, int]:  # noqa: D102
         found: dict[str, int] = {}
@@ -204,27 +216,54 @@ class SupabaseBucket:
         self._project.close()
 
     def _folder(self, folder: str) -> "Entries":
-        """Everything directly in a folder."""
-        return [entry for page in self._pages(folder, "asc") for entry in page]
+        """Everything directly in a folder, asked for in ascending order: in descending order Storage loses folders.
 
-    def _pages(self, folder: str, order: Literal["asc", "desc"]) -> "Iterator[Entries]":
-        """What is directly in a folder, in the order of names. A page's length says nothing; an empty page is the end.
-
-        A server that ignores the offset sends known names again: that is the end too.
+        A page's length says nothing; one without anything new is the end. Each begins with the last entry of the one
+        before: if it does not, something was deleted meanwhile and others moved up, and all are asked for again.
         """
-        found: set[str] = set()
+        for _ in range(LISTINGS):
+            found = self._pages(folder)
+            if found is not None:
+                return found
+        raise LakehouseError(
+            f"listing {folder or 'the bucket'}: objects were deleted there each of the {LISTINGS} times",
+            next_step="run again when whoever deletes them has done",
+        )
+
+    def _pages(self, folder: str) -> "Entries | None":
+        """The same, page by page; None if one does not follow on the one before."""
+        found: dict[tuple[str, bool], dict[str, Any]] = {}  # a file and a folder may have one name
+        last, offset = None, 0
         while True:
-            options: ListBucketFilesOptions = {
-                "limit": LIST_OBJECTS,
-                "offset": len(found),
-                "sortBy": {"column": "name", "order": order},
-            }
-            page = self._project.ask(f"listing {folder or 'the bucket'}", partial(self._files.list, folder, options))
-            fresh = [entry for entry in page if str(entry["name"]) not in found]
-            if not fresh:
-                return
-            found.update(str(entry["name"]) for entry in fresh)
-            yield fresh
+            page = {(str(entry["name"]), entry.get("id") is None): entry for entry in self._page(folder, offset)}
+            if last is not None and last not in page:
+                return None
+            if not page.keys() - found.keys():
+                return list(found.values())
+            found |= page
+            overlap = len(page) > 1  # a server whose pages are of one entry would never get on
+            last = list(page)[-1] if overlap else None
+            offset += len(page) - overlap
+
+    def _page(self, folder: str, offset: int) -> "Entries":
+        options: ListBucketFilesOptions = {
+            "limit": LIST_OBJECTS,
+            "offset": offset,
+            "sortBy": {"column": "name", "order": "asc"},
+        }
+        return self._project.ask(f"listing {folder or 'the bucket'}", partial(self._files.list, folder, options))
+
+    def _see(self) -> None:
+        """Nothing, if the key is accepted and shows the bucket; else ``Denied``."""
+        try:
+            self._project.ask(
+                f"looking at the bucket {self._bucket}", partial(self._project.storage.get_bucket, self._bucket)
+            )
+        except Missing as error:
+            raise Denied(
+                f"{error.what}: it is not there, or {self._project.key_setting} may not see it",
+                next_step="run: medallion init --check",
+            ) from error
 
     def _holds(self, path: str, data: bytes) -> bool:
         try:
