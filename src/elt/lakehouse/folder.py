@@ -20,6 +20,8 @@ class FolderBucket:
     Puts hold the folder together. So who holds it alone knows that every file that is not whole is of a killed put.
     """
 
+    in_flight = 1
+
     def __init__(self, root: Path) -> None:
         self.root = root
 

@@ -19,9 +19,11 @@ import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from elt.catalog import BROKEN_LINE
+from elt.concurrency import each
 from elt.errors import Missing, SnapshotError
-from elt.lakehouse.ports import Bucket
-from elt.progress import Reporter
+from elt.invocation import typed
+from elt.lakehouse.ports import Bucket, Lakehouse
+from elt.progress import Reporter, about
 from elt.sources.identity import named_by
 
 FORMAT = 1
@@ -172,6 +174,72 @@ def _begun(bucket: Bucket) -> Iterator[str]:
     for year in bucket.folders():
         for month in bucket.folders(year):
             yield from bucket.folders(month)
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What the bucket holds by its manifests alone: no object is listed, and what dead runs left is not in it.
+
+    ``manifests``: oldest first, those of shops before a reset too. ``unreadable``: snapshots whose manifest this
+    version cannot read; what only they need is not counted. ``last_mark``: the folder of the last reset's mark.
+    """
+
+    manifests: tuple[Manifest, ...]
+    unreadable: tuple[str, ...] = ()
+    last_mark: str = ""
+
+    @property
+    def ever_committed(self) -> list[str]:
+        """Every committed snapshot, oldest first."""
+        return sorted([*(manifest.snapshot for manifest in self.manifests), *self.unreadable])
+
+    @property
+    def committed(self) -> list[str]:
+        """Those of the lakehouse's shop."""
+        return [snapshot for snapshot in self.ever_committed if snapshot > self.last_mark]
+
+    @property
+    def parts(self) -> dict[str, int]:
+        """The bytes of each part, by its path."""
+        return {part.path: part.bytes for manifest in self.manifests for part in parts_of(manifest)}
+
+    @property
+    def bytes(self) -> int:
+        """The bytes of all parts, each counted once; the manifests' own few kilobytes are not."""
+        return sum(self.parts.values())
+
+
+def contents(bucket: Bucket) -> Contents:
+    """What there is in the bucket; every manifest is read, as many at a time as the bucket takes."""
+    folders = list(bucket.folders())  # the years
+    for _ in ("months", "snapshots"):
+        deeper = each(lambda folder: list(bucket.folders(folder)), folders, bucket.in_flight)
+        folders = [name for names in deeper for name in names]
+    unreadable, marks = list[str](), [""]
+
+    def read(folder: str) -> Manifest | None:
+        try:
+            return read_manifest(bucket, folder)
+        except SnapshotError:
+            unreadable.append(folder)
+        except Missing:  # a mark, or begun by a run that died
+            if bucket.list(f"{folder}/{RESET}"):
+                marks.append(folder)
+        return None
+
+    found = [manifest for manifest in each(read, sorted(folders), bucket.in_flight) if manifest is not None]
+    return Contents(tuple(found), tuple(sorted(unreadable)), max(marks))
+
+
+def require_room(lakehouse: Lakehouse, more: int, reporter: Reporter) -> None:
+    """Nothing, if so many bytes may be stored; else ``Full``. Says so where the bucket would be nearly full."""
+    if lakehouse.quota is None:
+        return
+    held = contents(lakehouse.bucket).bytes
+    lakehouse.quota.require(held, more)
+    if warning := lakehouse.quota.warning(held + more):
+        with about(level="warning"):
+            reporter.say(typed(f"warning: with this, {warning}"))
 
 
 def leftovers(bucket: Bucket, without: Collection[str] = ()) -> list[str]:
