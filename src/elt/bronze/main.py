@@ -183,7 +183,7 @@ def _store(
     try:
         do_each(lambda path: bucket.put(path, files[path]), files, lakehouse.tables.in_flight)
     except MedallionError:
-        with suppress(MedallionError):  # attempts that fail one after the other must not fill the bucket
+        with suppress(MedallionError):  # nothing is committed; many attempts that fail must not fill the bucket
             bucket.delete(list(files))
         raise
     manifest = Manifest(
