@@ -81,6 +81,21 @@ def test_no_object_is_listed_to_know_the_bytes_and_manifests_are_read_together(
     assert max(request.beside for request in gateway.requests(STORED, "GET")) > 0
 
 
+def test_what_a_shop_before_a_reset_left_takes_room_and_is_nobodys_to_prune(
+    lakehouse: Lakehouse, tmp_path: Path
+) -> None:
+    for quantity in (1, 2):
+        look(lakehouse, tmp_path / "shop", quantity)
+    Runner(lakehouse, SilentReporter()).reset()
+    for quantity in (1, 2):
+        look(lakehouse, tmp_path / "another", quantity, keep=1)
+
+    found = snapshots.contents(lakehouse.bucket)
+
+    assert (len(found.ever_committed), len(found.committed)) == (3, 1)
+    assert found.bytes == bytes_of_parts(lakehouse.bucket)
+
+
 def test_a_manifest_that_cannot_be_read_is_named_and_the_others_count(lakehouse: Lakehouse, tmp_path: Path) -> None:
     for quantity in (1, 2):
         look(lakehouse, tmp_path / "shop", quantity)
