@@ -28,7 +28,7 @@ DISCORD_CHARACTERS = 2_000
 class Alert:
     """One message. ``event`` is for programs.
 
-    Events: run_failed, run_succeeded, quarantine, check_failed, keep_awake_failed.
+    Events: run_failed, run_succeeded, quarantine, check_failed, check_warned, keep_awake_failed.
     """
 
     event: str

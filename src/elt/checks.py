@@ -4,6 +4,7 @@ import shutil
 import tempfile
 import uuid
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -26,14 +27,23 @@ COPIES = 3
 """A table is on a local disk up to so many times as large as its last snapshot: extracted, in the bucket, in silver."""
 
 
-def check_both(settings: Settings, *, sample: bool = False) -> list[str]:
-    """Everything a run needs of source and lakehouse; one error that names all that is wrong. Answers the warnings."""
-    warnings: list[str] = []
+@dataclass(frozen=True)
+class Ready:
+    """What a check found where a run would go well: the snapshots in bronze, the bytes of their parts, and warnings."""
+
+    snapshots: int
+    bronze_bytes: int
+    warnings: list[str]
+
+
+def check_both(settings: Settings, *, sample: bool = False) -> Ready:
+    """Everything a run needs of source and lakehouse; one error that names all that is wrong."""
+    found = list[Ready]()
     _all(
         lambda: check_source(settings, sample=sample),
-        lambda: warnings.extend(check_lakehouse(settings, sample=sample)),
+        lambda: found.append(check_lakehouse(settings, sample=sample)),
     )
-    return warnings
+    return found[0]
 
 
 def touch(settings: Settings, ends: Sequence[str]) -> None:
@@ -50,10 +60,10 @@ def check_source(settings: Settings, *, sample: bool = False) -> None:
             extract.count(table.name)
 
 
-def check_lakehouse(settings: Settings, *, sample: bool = False) -> list[str]:
-    """Everything that a run needs of the lakehouse is there, it is the source's, and nobody else gets in.
+def check_lakehouse(settings: Settings, *, sample: bool = False) -> Ready:
+    """Everything that a run needs of the lakehouse is there, with room, it is the source's, and nobody else gets in.
 
-    Answers what is open because the owner opened it on purpose.
+    A warning says what is open because the owner opened it on purpose.
     """
     with lakehouse_of(settings, sample=sample, loading=True) as lakehouse:
         analyses = (ANALISE_CLIENTES_PEDIDOS.gold, ANALISE_PRODUTOS.gold)
@@ -67,10 +77,13 @@ def check_lakehouse(settings: Settings, *, sample: bool = False) -> list[str]:
                 raise MedallionError(f"the bucket gave back something else than was stored as {path}")
         finally:
             lakehouse.bucket.delete([path])
-        shop_of(
-            source_of(settings, sample=sample), snapshots.newest(lakehouse.bucket), Ledger(lakehouse.tables).situation()
-        )
-        needed = FREE_BYTES + COPIES * _size_of_last_snapshot(lakehouse)
+        bronze, last = snapshots.contents(lakehouse.bucket), snapshots.newest(lakehouse.bucket)
+        shop_of(source_of(settings, sample=sample), last, Ledger(lakehouse.tables).situation())
+        needed = FREE_BYTES + COPIES * sum(part.bytes for part in (snapshots.parts_of(last) if last else ()))
+        if lakehouse.quota is not None:
+            lakehouse.quota.require(bronze.bytes, 1)  # a bucket that is full takes no snapshot at all
+        warnings = [lakehouse.quota.warning(bronze.bytes)] if lakehouse.quota else []
+        warnings += [f"the manifest of {snapshot} in bronze cannot be read" for snapshot in bronze.unreadable]
         found = _openings(settings, lakehouse)
     for folder, setting in ((settings.data_dir, "DATA_DIR"), (Path(tempfile.gettempdir()), "TMPDIR")):
         check_space(folder, setting, needed)
@@ -80,7 +93,8 @@ def check_lakehouse(settings: Settings, *, sample: bool = False) -> list[str]:
             kept="everything: nothing was started, and a run would go well",
             next_step="; ".join(dict.fromkeys(one.next_step for one in unwanted)),
         )
-    return [f"{one.what}; {one.next_step}" for one in found]
+    warnings += [f"{one.what}; {one.next_step}" for one in found]
+    return Ready(len(bronze.ever_committed), bronze.bytes, [warning for warning in warnings if warning])
 
 
 def _openings(settings: Settings, lakehouse: Lakehouse) -> list[access.Opening]:
@@ -102,14 +116,6 @@ def check_space(folder: Path, setting: str, needed: int) -> None:
             kept="everything: nothing was started",
             next_step="free some space on that disk before the next run",
         )
-
-
-def _size_of_last_snapshot(lakehouse: Lakehouse) -> int:
-    known = snapshots.committed(lakehouse.bucket)
-    if not known:
-        return 0
-    tables = snapshots.read_manifest(lakehouse.bucket, known[-1]).tables.values()
-    return sum(part.bytes for table in tables for part in table.parts)
 
 
 def _touch_source(settings: Settings) -> None:

@@ -6,6 +6,7 @@ The client of a Supabase project is slow to import, so its adapters are imported
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,7 @@ from elt.lakehouse.embedded import open_embedded
 from elt.lakehouse.folder import FolderBucket
 from elt.lakehouse.ports import Lakehouse, Tables
 from elt.lakehouse.postgres import PostgresTables
+from elt.lakehouse.quota import FREE_BYTES, Quota
 from elt.settings import Settings
 from elt.sources.files import FilesSource
 from elt.sources.identity import SAMPLE
@@ -65,11 +67,12 @@ def _open(settings: Settings, folder: Path) -> Lakehouse:
             project.close()
             raise
     if settings.lakehouse_db_url is None:
-        return open_embedded(folder)
+        return replace(open_embedded(folder), quota=quota_of(settings))
     return Lakehouse(
         tables=_direct_tables(settings.lakehouse_db_url.get_secret_value()),
         bucket=FolderBucket(settings.data_dir / "bucket"),
         description=f"{_DIRECT}, bucket under {settings.data_dir}",
+        quota=quota_of(settings),
     )
 
 
@@ -86,7 +89,15 @@ def _hosted(project: "Project", settings: Settings) -> Lakehouse:
         tables = SupabaseTables(project, write_rows=settings.write_rows)
         tables_at = f"Supabase (LAKEHOUSE_URL, {project.host})"
     bucket = SupabaseBucket(project, settings.bucket_name)
-    return Lakehouse(tables, bucket, f"{tables_at}, bucket {settings.bucket_name} of {project.host}")
+    where = f"{tables_at}, bucket {settings.bucket_name} of {project.host}"
+    return Lakehouse(tables, bucket, where, quota_of(settings))
+
+
+def quota_of(settings: Settings) -> Quota | None:
+    """What bronze's bucket may hold: as set; else, in a hosted project, what a free one has."""
+    if settings.storage_quota is not None:
+        return Quota(settings.storage_quota, enforced=True)
+    return Quota(FREE_BYTES, enforced=False) if settings.storage_is_hosted else None
 
 
 def lakehouse_project(settings: Settings) -> "Project | None":

@@ -5,7 +5,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pandas as pd
@@ -20,7 +20,7 @@ Question = Callable[[], None]
 def guarded(lakehouse: Lakehouse, may_go_on: Question) -> Lakehouse:
     """The lakehouse, asking before each write, each page and each object."""
     tables = _Tables(lakehouse.tables, may_go_on)
-    return Lakehouse(tables, guarded_bucket(lakehouse.bucket, may_go_on), lakehouse.description)
+    return replace(lakehouse, tables=tables, bucket=guarded_bucket(lakehouse.bucket, may_go_on))
 
 
 def guarded_bucket(bucket: Bucket, may_go_on: Question) -> Bucket:
@@ -76,6 +76,10 @@ class _Tables:
 class _Bucket:
     bucket: Bucket
     may_go_on: Question
+
+    @property
+    def in_flight(self) -> int:
+        return self.bucket.in_flight
 
     def put(self, path: str, content: Path | bytes) -> None:
         self.may_go_on()

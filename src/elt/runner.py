@@ -8,6 +8,8 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import TypeVar
 
+from rich.filesize import decimal
+
 from elt.bronze import main as bronze
 from elt.bronze.main import BronzeResult
 from elt.catalog import TABLES, Table
@@ -75,11 +77,12 @@ class Runner:
         full: bool = False,
         unless_since: datetime | None = None,
         new_source: bool = False,
+        keep_snapshots: int | None = None,
     ) -> list[LayerResult]:
         """Bronze, then silver, then gold; the results of those that ran. ``full``: see ``silver``.
 
         ``unless_since``: do nothing if a run that went to its end began at that time or later. ``new_source``: see
-        ``bronze``.
+        ``bronze``. ``keep_snapshots``: prune to so many when the layers are done.
         """
         with self._ledger() as ledger:
             if unless_since is not None:
@@ -93,6 +96,8 @@ class Runner:
                 results.append(self._silver(ledger, full=full, known=copied.known))
                 if results[-1].key.goes_on:
                     results.append(self._gold(ledger))
+            if keep_snapshots is not None:
+                self._keep_only(keep_snapshots, ledger)
             return results
 
     def bronze(self, source: Source, *, new_source: bool = False) -> LayerResult:
@@ -144,27 +149,53 @@ class Runner:
         leaves is swept later.
         """
         with self._ledger() as ledger:
-            bucket = self._lakehouse.bucket
-            known = snapshots.committed(bucket)
-            removed = snapshots.prunable(known, keep, ledger.situation().applied)
-            unneeded = snapshots.leftovers(bucket, without=removed)
-            manifests = [path for path in unneeded if path.endswith(".json")]
-            parts = [path for path in unneeded if path not in manifests]
-            sizes = bucket.sizes()
-            if not dry_run:
-                bucket.delete(manifests)
-                bucket.delete(parts)
-            return Pruned(
-                removed,
-                kept=[snapshot for snapshot in known if snapshot not in removed],
-                objects=[*manifests, *parts],
-                bytes=sum(sizes[path] for path in unneeded),
-                left_alone=len(snapshots.of_others(sizes)),
+            return self._prune(keep, ledger, dry_run=dry_run)
+
+    def _prune(self, keep: int, ledger: Ledger, *, dry_run: bool = False) -> Pruned:
+        bucket = self._lakehouse.bucket
+        known = snapshots.committed(bucket)
+        removed = snapshots.prunable(known, keep, ledger.situation().applied)
+        unneeded = snapshots.leftovers(bucket, without=removed)
+        manifests = [path for path in unneeded if path.endswith(".json")]
+        parts = [path for path in unneeded if path not in manifests]
+        sizes = bucket.sizes()
+        if not dry_run:
+            bucket.delete(manifests)
+            bucket.delete(parts)
+        return Pruned(
+            removed,
+            kept=[snapshot for snapshot in known if snapshot not in removed],
+            objects=[*manifests, *parts],
+            bytes=sum(sizes[path] for path in unneeded),
+            left_alone=len(snapshots.of_others(sizes)),
+        )
+
+    def _keep_only(self, keep: int, ledger: Ledger) -> None:
+        """Prune after a run that is complete, which it stays whatever becomes of this; it is said, and tried again."""
+        try:
+            known = snapshots.contents(self._lakehouse.bucket).committed
+            if not snapshots.prunable(known, keep, ledger.situation().applied):
+                return
+            pruned = self._prune(keep, ledger)
+        except MedallionError as error:
+            with about(level="warning", next=error.next_step):
+                self._reporter.say(
+                    f"warning: the run is complete, but old snapshots could not be removed (KEEP_SNAPSHOTS={keep}): "
+                    f"{error.what}; the next run tries again"
+                )
+            return
+        if pruned.removed:
+            self._reporter.say(
+                f"bronze: {len(pruned.removed)} old snapshots removed (KEEP_SNAPSHOTS={keep}): {decimal(pruned.bytes)}"
             )
 
     def copy_snapshots(self, source: Bucket, target: Bucket) -> list[str]:
         """Copy the snapshots that ``target`` lacks, while no other run can write or prune; answers their names."""
         with self._ledger():
+            if target is self._unguarded.bucket and self._lakehouse.quota is not None:
+                there, copied = snapshots.contents(target).parts, snapshots.contents(source).parts
+                more = sum(size for path, size in copied.items() if path not in there)
+                snapshots.require_room(self._lakehouse, more, self._reporter)
             return snapshots.copy(source, guarded_bucket(target, self._may_go_on), self._reporter)
 
     @contextmanager

@@ -71,7 +71,10 @@ class Result(Enum):
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a piece of work ended: its error, and where it is from (``kept``, ``next_step``, ``run``), or its layers."""
+    """How a piece of work ended: its error, and where it is from (``kept``, ``next_step``, ``run``), or its layers.
+
+    ``warnings``: what a check found that keeps no run from going well.
+    """
 
     result: Result
     error: str = ""
@@ -79,6 +82,7 @@ class Outcome:
     next_step: str = ""
     run: str = ""
     layers: Sequence[Mapping[str, object]] = ()
+    warnings: Sequence[str] = ()
 
     @property
     def quarantined(self) -> int:
@@ -213,6 +217,10 @@ class Scheduler:
                 self._alert("check_failed", f"The check before the run of {fire} found something", outcome)
             else:
                 self._reporter.say(f"both ends are ready for the run of {fire}")
+            for warning in outcome.warnings:
+                with about(level="warning"):
+                    self._reporter.say(f"warning: {typed(warning)}")
+                self._alerts.send(Alert("check_warned", "A run would go well, but", typed(warning)))
         else:
             if failed and outcome.error != self._asleep:  # once, and not every day for two months
                 self._alert("keep_awake_failed", "A project cannot be kept awake", outcome)
@@ -305,7 +313,8 @@ def outcome_of(command: str, code: int, printed: str, *, stopped: bool = False) 
         document = {}
     if code == 0:
         layers = document.get("layers", [])
-        return Outcome(Result.NEEDLESS if command == "run" and not layers else Result.DONE, layers=layers)
+        result = Result.NEEDLESS if command == "run" and not layers else Result.DONE
+        return Outcome(result, layers=layers, warnings=document.get("warnings", []))
     if stopped or code == Stopped.exit_code:
         return Outcome(Result.STOPPED)
     if code == LeaseError.exit_code:

@@ -1,11 +1,13 @@
 """Settings from the environment and ``.env``. Everything is optional: an empty ``.env`` is a working program."""
 
 import os
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
+from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, ValidationError, model_validator
+from pydantic import ByteSize, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from elt import addresses, environment, redaction
@@ -40,6 +42,12 @@ class Settings(BaseSettings):
     lakehouse_url: str | None = Field(None, description="Supabase project of the lakehouse (https://….supabase.co).")
     lakehouse_key: SecretStr | None = Field(None, description="Its secret key (sb_secret_…) or service_role key.")
     bucket_name: str = Field("bronze-bucket", description="Bucket of bronze in the project's Storage.")
+    storage_quota: ByteSize | None = Field(
+        None, gt=0, description="Bytes that bronze may hold (1GB, 500MB): a snapshot that would pass them is refused."
+    )
+    keep_snapshots: int | None = Field(
+        None, ge=1, description="Snapshots to keep: a successful run removes older ones that silver does not need."
+    )
     supabase_url: str | None = Field(None, description="Supabase project of the shop (https://….supabase.co).")
     supabase_key: SecretStr | None = Field(None, description="A key of the shop's project that may read its tables.")
     max_in_flight: int = Field(4, ge=1, le=32, description="Requests to a Supabase project at a time.")
@@ -105,10 +113,22 @@ class Settings(BaseSettings):
             end for end, (api, database) in by_name.items() if getattr(self, api, None) or self._hosted(database)
         )
 
+    @property
+    def storage_is_hosted(self) -> bool:
+        """Whether bronze's bucket is in a project on supabase.com, whose plan limits it."""
+        return _is_supabases(urlsplit(self.lakehouse_url or "").hostname or "")
+
     def _hosted(self, name: str) -> bool:
         url: SecretStr | None = getattr(self, name)
         hosts = addresses.hosts_of_database(url.get_secret_value()) if url else []
-        return any(host.endswith((".supabase.co", ".supabase.com")) for host in hosts)
+        return any(map(_is_supabases, hosts))
+
+    @field_validator("storage_quota", mode="before")
+    @classmethod
+    def _is_a_size(cls, size: object) -> object:
+        if isinstance(size, str) and not re.fullmatch(r"\d+(\.\d{1,2})?\s*[A-Za-z]*", size.strip()):
+            raise ValueError("write it in bytes, or as 500MB, 1GB or 1.5GB")  # 1,5GB and 1.000MB are read as others
+        return size
 
     @property
     def secrets(self) -> list[str]:
@@ -168,6 +188,11 @@ class Settings(BaseSettings):
         if len(given) > 1:
             raise ValueError(f"{' and '.join(given)} are both set: keep one, so that it is clear which shop is read")
         return self
+
+
+def _is_supabases(host: str) -> bool:
+    """Whether the host is one of supabase.com's."""
+    return host.endswith((".supabase.co", ".supabase.com"))
 
 
 def found() -> environment.Found:

@@ -69,12 +69,18 @@ class Run:
 
 @dataclass(frozen=True)
 class Storage:
-    """Space used: snapshots, objects and bytes in the bucket, bytes of the whole database."""
+    """Space used: snapshots, their objects, and the bytes of their parts; bytes of the whole database.
+
+    ``unreadable``: snapshots whose manifest cannot be read; what only they need is not counted. ``warning``: what to
+    know of a bucket that is nearly full.
+    """
 
     snapshots: int
     objects: int
     bucket_bytes: int
     database_bytes: int
+    unreadable: tuple[str, ...] = ()
+    warning: str = ""
 
 
 @dataclass(frozen=True)
@@ -115,24 +121,25 @@ def gather(lakehouse: Lakehouse, settings: Settings, limit: int) -> Status:
     for entry in entries:
         by_run.setdefault(entry.run, []).insert(0, entry)
     applied = situation.applied
-    sizes = lakehouse.bucket.sizes()
-    known = snapshots.committed_in(sizes)
+    bronze = snapshots.contents(lakehouse.bucket)
     return Status(
         lakehouse=lakehouse.description,
         shop=situation.identities,
         last=[next(entry for entry in entries if entry.layer == layer) for layer in LAYERS if _has(entries, layer)],
         runs=[Run(run, found) for run, found in list(by_run.items())[:limit]],
         last_applied=applied,
-        waiting_for_silver=sum(applied is None or snapshot > applied for snapshot in known),
+        waiting_for_silver=sum(applied is None or snapshot > applied for snapshot in bronze.committed),
         waiting_for_gold=situation.gold_pending,
         rows_in_quarantine=tables.count(ROWS),
         values_in_quarantine=tables.count(VALUES),
         quarantine=summary(tables),
         storage=Storage(
-            snapshots=len(known),
-            objects=len(sizes),
-            bucket_bytes=sum(sizes.values()),
+            snapshots=len(bronze.ever_committed),
+            objects=len(bronze.ever_committed) + len(bronze.parts),
+            bucket_bytes=bronze.bytes,
             database_bytes=int(str(tables.call("controle.tamanho_do_banco"))),
+            unreadable=bronze.unreadable,
+            warning=lakehouse.quota.warning(bronze.bytes) if lakehouse.quota else "",
         ),
         next_run=next_run,
         scheduler_problems=problems,

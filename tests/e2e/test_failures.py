@@ -87,11 +87,11 @@ def test_what_a_failed_run_left_in_the_bucket_is_swept(lakehouse: Lakehouse) -> 
     runner = Runner(lakehouse, SilentReporter())
     runner.run(SMALL)
     committed = lakehouse.bucket.list()
-    full = Lakehouse(lakehouse.tables, FullBucket(lakehouse.bucket.root, 1), "full")
+    full = Lakehouse(lakehouse.tables, FullBucket(lakehouse.bucket.root, 3), "full")
     with pytest.raises(Full):
         Runner(full, SilentReporter()).run(SMALL.two_months_later())
     left = sorted(set(lakehouse.bucket.list()) - set(committed))
-    assert len(left) == 1
+    assert len(left) == 3, "it cannot be known whether a manifest that failed is there"
     assert runner.sweep().removed == left
     assert lakehouse.bucket.list() == committed
     assert runner.sweep().removed == []

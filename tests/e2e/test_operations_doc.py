@@ -313,6 +313,13 @@ def test_prune(place: Place) -> None:
     assert place.contents() == before
 
 
+def test_a_free_projects_limits(place: Place) -> None:
+    place.settings(LAKEHOUSE_DB_URL=place.url, STORAGE_QUOTA="1GB", KEEP_SNAPSHOTS="6")
+    place.visits(1)
+
+    place.follow("A free project's limits")
+
+
 def test_what_a_killed_run_leaves(place: Place) -> None:
     place.visits(1)
     place.bucket.put("2026/01/20260101T000000.000000Z/pedidos/part-00000.parquet", b"a run was killed here")

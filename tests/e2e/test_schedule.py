@@ -134,6 +134,20 @@ def test_what_would_fail_is_alerted_a_day_before(listener: Listener, tmp_path: P
     assert desk.tick() == []
 
 
+@pytest.mark.usefixtures("env")
+def test_a_bucket_that_is_nearly_full_is_alerted_a_day_before_the_run(
+    listener: Listener, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    desk = Desk(listener)
+    desk.tick()
+    held = sum(file.stat().st_size for file in (tmp_path / "data" / "bucket").rglob("*.parquet"))
+    monkeypatch.setenv("STORAGE_QUOTA", str(held + 1))
+    desk.now = desk.scheduler.state.next_fire - timedelta(days=1)
+    assert desk.tick() == ["check_warned"]
+    assert "of STORAGE_QUOTA" in str(listener.documents[-1]["text"])
+    assert "both ends are ready" in desk.log.getvalue()
+
+
 @pytest.mark.slow
 @pytest.mark.usefixtures("env")
 def test_an_end_that_does_not_answer_is_alerted_once(listener: Listener, monkeypatch: pytest.MonkeyPatch) -> None:

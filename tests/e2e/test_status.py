@@ -129,12 +129,12 @@ def test_status_gives_the_quarantine_by_reason(invoke: Invoke, tmp_path: Path) -
 def test_status_gives_the_storage_used(invoke: Invoke, tmp_path: Path) -> None:
     write_shop(tmp_path / "shop")
     invoke("run")
-    files = [file for file in (tmp_path / "data" / "bucket").rglob("*") if file.is_file()]
+    parts = list((tmp_path / "data" / "bucket").rglob("*.parquet"))
 
     storage = status_of(invoke)["storage"]
 
     assert (storage["snapshots"], storage["objects"]) == (1, 4)
-    assert storage["bucket_bytes"] == sum(file.stat().st_size for file in files)
+    assert storage["bucket_bytes"] == sum(part.stat().st_size for part in parts)
     assert storage["database_bytes"] > 1_000_000
 
 

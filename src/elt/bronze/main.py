@@ -16,7 +16,7 @@ if __name__ == "__main__":  # a script: Python then looks for modules in this fo
 import errno
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -25,7 +25,7 @@ from pathlib import Path
 from elt.bronze.extract import Extracted, check_columns, extract_table
 from elt.catalog import EXTRACT_ROWS, TABLES, Table, rules_version
 from elt.concurrency import do_each, each
-from elt.errors import ConfigurationError, Full
+from elt.errors import ConfigurationError, Full, MedallionError
 from elt.keys import StatusKey
 from elt.lakehouse import snapshots
 from elt.lakehouse.ports import Lakehouse
@@ -75,6 +75,7 @@ def run(
             counts += Counts(found.rows, found.rows, 0) if name in changed else Counts(found.rows, 0, found.rows)
         known = Known((last,) if last else (), complete=last is None)
         if changed:
+            snapshots.require_room(lakehouse, _size(extracted, changed), reporter)
             manifest = _store(lakehouse, extracted, changed, last, ledger.run, source, shop)
             known = Known((*known.manifests, manifest), known.complete)
             reporter.say(f"bronze: snapshot {manifest.snapshot}: {', '.join(changed)} changed")
@@ -158,6 +159,11 @@ def _same(found: Extracted, last: Manifest | None, name: str) -> bool:
     return last is not None and name in last.tables and last.tables[name].fingerprint == found.fingerprint
 
 
+def _size(extracted: dict[str, Extracted], changed: list[str]) -> int:
+    """The bytes of the parts that are new."""
+    return sum(part.bytes for name in changed for part in extracted[name].parts)
+
+
 def _store(
     lakehouse: Lakehouse,
     extracted: dict[str, Extracted],
@@ -184,7 +190,12 @@ def _store(
         tables[name] = TableSnapshot(
             rows=found.rows, columns=found.columns, fingerprint=found.fingerprint, parts=tuple(parts)
         )
-    do_each(lambda path: bucket.put(path, files[path]), files, lakehouse.tables.in_flight)
+    try:
+        do_each(lambda path: bucket.put(path, files[path]), files, lakehouse.tables.in_flight)
+    except MedallionError:
+        with suppress(MedallionError):  # nothing is committed; many attempts that fail must not fill the bucket
+            bucket.delete(list(files))
+        raise
     manifest = Manifest(
         format=snapshots.FORMAT,
         snapshot=snapshot,

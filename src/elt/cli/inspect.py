@@ -131,6 +131,10 @@ def _print_status(status: Status, console: Console) -> None:
     used = status.storage
     objects, kept = counted(used.objects, "object"), counted(used.snapshots, "snapshot")
     say(f"  bronze    {decimal(used.bucket_bytes)} ({objects}, {kept})")
+    if used.warning:
+        say(typed(used.warning), "yellow", indent=12)
+    if used.unreadable:
+        say(f"not counted: {', '.join(used.unreadable)}, whose manifest cannot be read", "yellow", indent=12)
     say(f"  database  {decimal(used.database_bytes)}")
 
 

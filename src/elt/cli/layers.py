@@ -59,8 +59,13 @@ def run(full: bool, unless_since: datetime | None, new_source: bool, as_json: bo
     """Run bronze, silver and gold; each goes on only if the one before has something new."""
     say = reporter()
     with opened(say, with_source=True) as (settings, lakehouse):
-        source = source_of(settings, sample=sample_asked())
-        results = Runner(lakehouse, say).run(source, full=full, unless_since=unless_since, new_source=new_source)
+        results = Runner(lakehouse, say).run(
+            source_of(settings, sample=sample_asked()),
+            full=full,
+            unless_since=unless_since,
+            new_source=new_source,
+            keep_snapshots=settings.keep_snapshots,
+        )
     _show(results, settings, loading=True, as_json=as_json)
 
 

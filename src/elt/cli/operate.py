@@ -4,10 +4,20 @@ import sys
 from datetime import UTC, datetime
 
 import click
+from rich.filesize import decimal
 
 from elt import checks, health
 from elt.catalog import TABLES
-from elt.cli.context import counted, json_option, opened, print_json, reporter, sample_asked, say_settings
+from elt.cli.context import (
+    counted,
+    json_option,
+    opened,
+    print_json,
+    reporter,
+    sample_asked,
+    say_hint,
+    say_settings,
+)
 from elt.errors import Stopped
 from elt.lakehouse import snapshots
 from elt.ledger import Ledger
@@ -80,14 +90,19 @@ def check(ends: tuple[str, ...], as_json: bool) -> None:
     """Look whether a run would find what it needs: keys, tables, columns, migrations, space. Nothing stays written."""
     say_settings(reporter())
     settings = load_settings()
-    warnings: list[str] = []
     if ends:
         checks.touch(settings, ends)
-    else:
-        warnings = checks.check_both(settings, sample=sample_asked())
+        if as_json:
+            print_json({"ready": True})
+        else:
+            click.echo(f"awake: {', '.join(ends)}")
+        return
+    found = checks.check_both(settings, sample=sample_asked())
     if as_json:
-        print_json({"ready": True, "warnings": warnings})
-    else:
-        for warning in warnings:
-            click.echo(f"warning: {warning}", err=True)
-        click.echo("awake: " + ", ".join(ends) if ends else "ready: source and lakehouse have what a run needs")
+        bronze = {"snapshots": found.snapshots, "bytes": found.bronze_bytes}
+        print_json({"ready": True, "bronze": bronze, "warnings": found.warnings})
+        return
+    click.echo("ready: source and lakehouse have what a run needs")
+    click.echo(f"bronze holds {decimal(found.bronze_bytes)} in {counted(found.snapshots, 'snapshot')}")
+    for warning in found.warnings:
+        say_hint(f"warning: {warning}")

@@ -19,6 +19,8 @@ class FolderBucket:
     link that leads out of the folder is an error: nothing there is read, written or deleted.
     """
 
+    in_flight = 1
+
     def __init__(self, root: Path) -> None:
         self.root = root
 

@@ -11,6 +11,8 @@ from typing import Protocol
 import pandas as pd
 import pyarrow as pa
 
+from elt.lakehouse.quota import Quota
+
 
 @dataclass(frozen=True)
 class Within:
@@ -77,7 +79,14 @@ class Tables(Protocol):
 
 
 class Bucket(Protocol):
-    """Objects by path, written once and never changed."""
+    """Objects by path, written once and never changed.
+
+    ``in_flight``: how many requests it takes at a time, from as many threads.
+    """
+
+    @property
+    def in_flight(self) -> int:
+        """How many requests at a time."""
 
     def put(self, path: str, content: Path | bytes) -> None:
         """Store an object, whole or not at all. ``Rejected`` if the path exists, ``Full`` if there is no space."""
@@ -103,11 +112,15 @@ class Bucket(Protocol):
 
 @dataclass(frozen=True)
 class Lakehouse:
-    """Where the data goes: tables, bucket, and how to say where that is (no secrets in it)."""
+    """Where the data goes: tables, bucket, and how to say where that is (no secrets in it).
+
+    ``quota``: what the bucket may hold; None if nothing but its disk limits it.
+    """
 
     tables: Tables
     bucket: Bucket
     description: str
+    quota: Quota | None = None
 
     def close(self) -> None:
         """Give back what is open."""

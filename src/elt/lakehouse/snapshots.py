@@ -24,14 +24,17 @@ import pyarrow.parquet as pq
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from elt.catalog import BROKEN_LINE
+from elt.concurrency import each
 from elt.errors import MedallionError, Missing, SnapshotError
-from elt.lakehouse.ports import Bucket
-from elt.progress import Reporter
+from elt.invocation import typed
+from elt.lakehouse.ports import Bucket, Lakehouse
+from elt.progress import Reporter, about
 from elt.sources.identity import named_by
 
 FORMAT = 1
 MANIFEST = "_manifest.json"
 RESET = "_reset.json"
+_YEAR, _MONTH = re.compile(r"[0-9]{4}"), re.compile(r"[0-9]{4}/[0-9]{2}")
 
 MAX_PART_BYTES = 40 * 2**20
 """No part is larger: a free Supabase project refuses objects over 50 MB."""
@@ -251,11 +254,75 @@ def committed_since(bucket: Bucket, snapshot: str | None, known: Known) -> list[
 
 def _begun(bucket: Bucket) -> Iterator[str]:
     """The folders of snapshots, committed or not, the newest first."""
-    for year in bucket.folders():
-        if re.fullmatch(r"[0-9]{4}", year):
-            for month in bucket.folders(year):
-                if re.fullmatch(r"[0-9]{4}/[0-9]{2}", month):
-                    yield from filter(is_snapshot, bucket.folders(month))
+    for year in filter(_YEAR.fullmatch, bucket.folders()):
+        for month in filter(_MONTH.fullmatch, bucket.folders(year)):
+            yield from filter(is_snapshot, bucket.folders(month))
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What the bucket holds by its manifests alone: no object is listed, and what dead runs left is not in it.
+
+    ``manifests``: oldest first, those of shops before a reset too. ``unreadable``: snapshots whose manifest this
+    version cannot read; what only they need is not counted. ``last_mark``: the folder of the last reset's mark.
+    """
+
+    manifests: tuple[Manifest, ...]
+    unreadable: tuple[str, ...] = ()
+    last_mark: str = ""
+
+    @property
+    def ever_committed(self) -> list[str]:
+        """Every committed snapshot, oldest first."""
+        return sorted([*(manifest.snapshot for manifest in self.manifests), *self.unreadable])
+
+    @property
+    def committed(self) -> list[str]:
+        """Those of the lakehouse's shop."""
+        return [snapshot for snapshot in self.ever_committed if snapshot > self.last_mark]
+
+    @property
+    def parts(self) -> dict[str, int]:
+        """The bytes of each part, by its path."""
+        return {part.path: part.bytes for manifest in self.manifests for part in parts_of(manifest)}
+
+    @property
+    def bytes(self) -> int:
+        """The bytes of all parts, each counted once; the manifests' own few kilobytes are not."""
+        return sum(self.parts.values())
+
+
+def contents(bucket: Bucket) -> Contents:
+    """What there is in the bucket; every manifest is read, as many at a time as the bucket takes."""
+    folders = [year for year in bucket.folders() if _YEAR.fullmatch(year)]
+    for is_one_of in (_MONTH.fullmatch, is_snapshot):
+        deeper = each(lambda folder: list(bucket.folders(folder)), folders, bucket.in_flight)
+        folders = [name for names in deeper for name in names if is_one_of(name)]
+    unreadable, marks = list[str](), [""]
+
+    def read(folder: str) -> Manifest | None:
+        try:
+            return read_manifest(bucket, folder)
+        except SnapshotError:
+            unreadable.append(folder)
+        except Missing:  # a mark, or begun by a run that died
+            if bucket.list(f"{folder}/{RESET}"):
+                marks.append(folder)
+        return None
+
+    found = [manifest for manifest in each(read, sorted(folders), bucket.in_flight) if manifest is not None]
+    return Contents(tuple(found), tuple(sorted(unreadable)), max(marks))
+
+
+def require_room(lakehouse: Lakehouse, more: int, reporter: Reporter) -> None:
+    """Nothing, if so many bytes may be stored; else ``Full``. Says so where the bucket would be nearly full."""
+    if lakehouse.quota is None:
+        return
+    held = contents(lakehouse.bucket).bytes
+    lakehouse.quota.require(held, more)
+    if warning := lakehouse.quota.warning(held + more):
+        with about(level="warning"):
+            reporter.say(typed(f"warning: with this, {warning}"))
 
 
 def leftovers(bucket: Bucket, without: Collection[str] = ()) -> list[str]:

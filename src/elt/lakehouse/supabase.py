@@ -157,6 +157,7 @@ class SupabaseBucket:
     def __init__(self, project: Project, bucket: str) -> None:
         self._project = project
         self._bucket = bucket
+        self.in_flight = project.in_flight
         self._files = project.storage.from_(bucket)
 
     def put(self, path: str, content: Path | bytes) -> None:  # noqa: D102 - see the port
