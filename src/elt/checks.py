@@ -24,9 +24,14 @@ COPIES = 3
 """A table is on a local disk up to so many times as large as its last snapshot: extracted, in the bucket, in silver."""
 
 
-def check_both(settings: Settings, *, sample: bool = False) -> None:
-    """Everything a run needs of source and lakehouse; one error that names all that is wrong."""
-    _all(lambda: check_source(settings, sample=sample), lambda: check_lakehouse(settings, sample=sample))
+def check_both(settings: Settings, *, sample: bool = False) -> list[str]:
+    """Everything a run needs of source and lakehouse; one error that names all that is wrong. Answers the warnings."""
+    warnings: list[str] = []
+    _all(
+        lambda: warnings.extend(check_source(settings, sample=sample)),
+        lambda: check_lakehouse(settings, sample=sample),
+    )
+    return warnings
 
 
 def touch(settings: Settings, ends: Sequence[str]) -> None:
@@ -35,12 +40,13 @@ def touch(settings: Settings, ends: Sequence[str]) -> None:
     _all(*(lambda query=queries[end]: query(settings) for end in ends))
 
 
-def check_source(settings: Settings, *, sample: bool = False) -> None:
-    """Every table can be read and has its columns."""
+def check_source(settings: Settings, *, sample: bool = False) -> list[str]:
+    """Every table can be read whole and has its columns; answers what a run would warn of."""
     with source_of(settings, sample=sample).open() as extract:
         for table in TABLES:
             check_columns(extract, table)
             extract.count(table.name)
+        return extract.warnings([table.name for table in TABLES])
 
 
 def check_lakehouse(settings: Settings, *, sample: bool = False) -> None:

@@ -77,11 +77,14 @@ def reset(yes: bool, as_json: bool) -> None:
 def check(ends: tuple[str, ...], as_json: bool) -> None:
     """Look whether a run would find what it needs: keys, tables, columns, migrations, space. Nothing stays written."""
     settings = load_settings()
+    warnings: list[str] = []
     if ends:
         checks.touch(settings, ends)
     else:
-        checks.check_both(settings, sample=sample_asked())
+        warnings = checks.check_both(settings, sample=sample_asked())
     if as_json:
-        print_json({"ready": True})
+        print_json({"ready": True, "warnings": warnings})
     else:
+        for warning in warnings:
+            click.echo(f"warning: {warning}", err=True)
         click.echo("awake: " + ", ".join(ends) if ends else "ready: source and lakehouse have what a run needs")
