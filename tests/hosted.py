@@ -30,9 +30,17 @@ def lakehouse_of(project: Project, *, write_rows: int = 10_000) -> Iterator[Lake
         lakehouse.close()
 
 
-def shop_of(gateway: Gateway, key: str | None = None, *, in_flight: int = 4) -> SupabaseSource:
+def shop_of(
+    gateway: Gateway, key: str | None = None, *, in_flight: int = 4, accept_filtered: bool = False
+) -> SupabaseSource:
     """The shop in the stand-in's schema ``public``."""
-    return SupabaseSource(gateway.url, key or gateway.publishable_key, in_flight=in_flight, wait_seconds=0.005)
+    return SupabaseSource(
+        gateway.url,
+        key or gateway.publishable_key,
+        accept_filtered=accept_filtered,
+        in_flight=in_flight,
+        wait_seconds=0.005,
+    )
 
 
 @pytest.fixture

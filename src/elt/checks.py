@@ -4,7 +4,7 @@ import shutil
 import tempfile
 import uuid
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -38,12 +38,13 @@ class Ready:
 
 def check_both(settings: Settings, *, sample: bool = False) -> Ready:
     """Everything a run needs of source and lakehouse; one error that names all that is wrong."""
-    found = list[Ready]()
+    of_source, of_lakehouse = list[str](), list[Ready]()
     _all(
-        lambda: check_source(settings, sample=sample),
-        lambda: found.append(check_lakehouse(settings, sample=sample)),
+        lambda: of_source.extend(check_source(settings, sample=sample)),
+        lambda: of_lakehouse.append(check_lakehouse(settings, sample=sample)),
     )
-    return found[0]
+    [ready] = of_lakehouse
+    return replace(ready, warnings=[*of_source, *ready.warnings])
 
 
 def touch(settings: Settings, ends: Sequence[str]) -> None:
@@ -52,12 +53,13 @@ def touch(settings: Settings, ends: Sequence[str]) -> None:
     _all(*(lambda query=queries[end]: query(settings) for end in ends))
 
 
-def check_source(settings: Settings, *, sample: bool = False) -> None:
-    """Every table can be read and has its columns."""
+def check_source(settings: Settings, *, sample: bool = False) -> list[str]:
+    """Every table can be read whole and has its columns; answers what a run would warn of."""
     with source_of(settings, sample=sample).open() as extract:
         for table in TABLES:
             check_columns(extract, table)
             extract.count(table.name)
+        return extract.warnings([table.name for table in TABLES])
 
 
 def check_lakehouse(settings: Settings, *, sample: bool = False) -> Ready:

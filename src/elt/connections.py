@@ -131,17 +131,23 @@ def source_of(settings: Settings, *, sample: bool = False) -> Source:
             kept="nothing was read or written",
             next_step="leave out --sample, or take the source out of the settings",
         )
+    accept_filtered = settings.source_filtered == "accept"
     if settings.supabase_url is not None and settings.supabase_key is not None:
         from elt.sources.supabase import SupabaseSource
 
         key = settings.supabase_key.get_secret_value()
         return SupabaseSource(
-            settings.supabase_url, key, in_flight=settings.max_in_flight, allow_http=settings.allow_http
+            settings.supabase_url,
+            key,
+            accept_filtered=accept_filtered,
+            in_flight=settings.max_in_flight,
+            allow_http=settings.allow_http,
         )
     if settings.source_files is not None:
         return _files_of(settings.source_files, settings)
     if settings.source_db_url is not None:
-        return PostgresSource(settings.source_db_url.get_secret_value(), schema=settings.source_db_schema)
+        url, schema = settings.source_db_url.get_secret_value(), settings.source_db_schema
+        return PostgresSource(url, schema=schema, accept_filtered=accept_filtered)
     if settings.lakehouse_is_set and not sample:
         raise ConfigurationError(
             "no source is set, and the made-up sample shop does not go into a lakehouse of your own by itself",

@@ -137,6 +137,9 @@ class _Extract:
     def columns(self, table: str) -> dict[str, str]:
         return self.extract.columns(table)
 
+    def warnings(self, tables: Sequence[str]) -> list[str]:
+        return self.extract.warnings(tables)
+
     def count(self, table: str) -> int | None:
         return self.extract.count(table)
 

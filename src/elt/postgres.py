@@ -6,6 +6,7 @@ Shared by the direct lakehouse and the PostgreSQL source; no other module speaks
 import io
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Literal
 
 import psycopg
 import pyarrow as pa
@@ -56,6 +57,35 @@ def database_of(url: str, *, setting: str) -> tuple[str, str, str, str]:
         raise LakehouseError(f"{setting} is not a PostgreSQL URL: {type(error).__name__}") from None
     host = found["host"] or found["hostaddr"] or "localhost"
     return host, found["port"], found["dbname"] or found["user"], found["user"]
+
+
+def print_alike(
+    connection: psycopg.Connection, *, until_the_end_of: Literal["transaction", "session"], time_zone: str | None = None
+) -> None:
+    """Make values print the same whatever the server, the database, the role or this machine is set to.
+
+    ``time_zone``: None leaves the session's, and with it the text of instants: whoever reads those names a zone.
+    """
+    exact = "1" if connection.info.server_version >= _SHORTEST_FLOATS else "0"
+    settings = {**_STYLES, "extra_float_digits": exact} | ({"TimeZone": time_zone} if time_zone else {})
+    set_one = sql.SQL("set_config({}, {}, {})")
+    local = until_the_end_of == "transaction"
+    connection.execute(
+        sql.SQL("select {}").format(sql.SQL(", ").join(set_one.format(*one, local) for one in settings.items()))
+    )
+
+
+_STYLES = {
+    "DateStyle": "ISO",  # the order of day and month, by which a view reads dates in text, stays
+    "IntervalStyle": "postgres",
+    "bytea_output": "hex",
+    "client_encoding": "UTF8",
+    "quote_all_identifiers": "off",  # it would put names of types in quotes
+}
+"""What values are printed by: as a new server has it."""
+
+_SHORTEST_FLOATS = 120_000
+"""From this version on 1 is a new server's setting and prints the shortest text that is exact; before it 0 was."""
 
 
 def read_schema(schema: pa.Schema) -> pcsv.ConvertOptions:

@@ -59,6 +59,10 @@ class Settings(BaseSettings):
     )
     source_db_url: SecretStr | None = Field(None, description="PostgreSQL of the shop (postgresql://…).")
     source_db_schema: str = Field("public", description="Schema of the shop's tables in SOURCE_DB_URL.")
+    source_filtered: Literal["refuse", "accept"] = Field(
+        "refuse",
+        description="What to do if row-level security hides rows of the shop: refuse, or accept with a warning.",
+    )
     source_files: Path | None = Field(
         None, description="Folder with clientes, produtos and pedidos as .csv or .parquet."
     )

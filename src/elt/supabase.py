@@ -14,7 +14,7 @@ import json
 import re
 import socket
 import ssl
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
 from email.utils import parsedate_to_datetime
@@ -503,6 +503,9 @@ def quoted(column: str) -> str:
     return f'"{escaped}"'
 
 
-def as_text(columns: Sequence[str]) -> str:
-    """A ``select`` that asks for the columns as PostgreSQL prints them, so that no number passes through a float."""
-    return ",".join(f"{quoted(column)}::text" for column in columns)
+def as_text(columns: Sequence[str], *, but: Container[str] = ()) -> str:
+    """A ``select`` that asks for the columns as PostgreSQL prints them, so that no number passes through a float.
+
+    ``but``: those that are to come as JSON has them.
+    """
+    return ",".join(quoted(column) if column in but else f"{quoted(column)}::text" for column in columns)

@@ -139,6 +139,55 @@ def test_a_table_that_row_level_security_hides_is_an_error_not_an_empty_shop(sho
     assert len(keys_read(shop_of(shop_gateway, shop_gateway.secret_key))) == 5
 
 
+def warnings(shop: SupabaseSource) -> list[str]:
+    with shop.open() as extract:
+        return extract.warnings([table.name for table in TABLES])
+
+
+def test_a_secret_key_sees_every_row_and_nothing_is_said(shop_gateway: Gateway) -> None:
+    fill_shop(shop_gateway, clientes=2, produtos=2, pedidos=2)
+    shop_gateway.sql("alter table clientes enable row level security")
+    for key in (shop_gateway.secret_key, shop_gateway.service_key):
+        assert warnings(shop_of(shop_gateway, key)) == []
+        assert len(keys_read(shop_of(shop_gateway, key))) == 2
+
+
+@pytest.mark.parametrize("role", ["anon", "authenticated"])
+def test_what_row_level_security_hides_of_a_table_cannot_be_told_and_every_look_says_so(
+    shop_gateway: Gateway, role: str
+) -> None:
+    fill_shop(shop_gateway, clientes=5, produtos=5, pedidos=5)
+    shop_gateway.sql("alter table clientes enable row level security")
+    shop_gateway.sql("create policy parte on clientes using (id_cliente < 3)")
+    key = shop_gateway.app.legacy["own"] = shop_gateway.app.keys.token(role)
+    for _ in range(2):
+        (warning,) = warnings(shop_of(shop_gateway, key))
+        assert warning.startswith(f"whether row-level security hides rows from the key in SUPABASE_KEY ({role})")
+        assert "SOURCE_FILTERED=accept" in warning
+    assert len(keys_read(shop_of(shop_gateway, key))) == 2
+
+
+def test_what_is_accepted_stays_one_line(shop_gateway: Gateway) -> None:
+    fill_shop(shop_gateway, clientes=5, produtos=5, pedidos=5)
+    (warning,) = warnings(shop_of(shop_gateway, accept_filtered=True))
+    assert warning == (
+        "SOURCE_FILTERED=accept: rows that row-level security hides from the key in SUPABASE_KEY (anon) count as rows "
+        "that are not there"
+    )
+
+
+def test_a_table_of_which_a_key_sees_nothing_is_refused_before_it_is_read(shop_gateway: Gateway) -> None:
+    fill_shop(shop_gateway, clientes=5, produtos=5, pedidos=5)
+    shop_gateway.sql("alter table clientes enable row level security; alter table pedidos enable row level security")
+    with pytest.raises(
+        SourceError, match=r"clientes, pedidos: the key in SUPABASE_KEY \(anon\) sees no rows"
+    ) as caught:
+        warnings(shop_of(shop_gateway))
+    for way in ("a secret key", "the tables' owner", "bypassrls", "SOURCE_FILTERED=accept"):
+        assert way in caught.value.next_step
+    assert keys_read(shop_of(shop_gateway, accept_filtered=True)) == []
+
+
 def test_legacy_keys_read_as_well(shop_gateway: Gateway) -> None:
     fill_shop(shop_gateway, clientes=5, produtos=5, pedidos=5)
     for key in (shop_gateway.anon_key, shop_gateway.service_key):

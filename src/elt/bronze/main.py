@@ -31,7 +31,7 @@ from elt.lakehouse import snapshots
 from elt.lakehouse.ports import Lakehouse
 from elt.lakehouse.snapshots import NOTHING_KNOWN, Known, Manifest, Part, TableSnapshot
 from elt.ledger import Counts, LayerResult, Ledger, Situation
-from elt.progress import Reporter
+from elt.progress import Reporter, about
 from elt.sources.identity import Shop, judge
 from elt.sources.port import Extract, Source
 
@@ -114,11 +114,17 @@ def shop_of(source: Source, last: Manifest | None, situation: Situation, *, new_
 
 
 def _look_at_columns(extract: Extract, tables: tuple[Table, ...], reporter: Reporter) -> None:
-    """Say which columns silver will ignore. One that is missing is an error before the first long read."""
+    """Say which columns silver will ignore, and what else may be other than it looks.
+
+    A column that is missing, and rows that are hidden, are an error before the first long read.
+    """
     found = each(partial(check_columns, extract), tables, extract.in_flight)
     for table, columns in zip(tables, found, strict=True):
         if extra := table.extra_in(list(columns)):
             reporter.say(f"{table.name}: kept in bronze, ignored in silver: {', '.join(extra)}")
+    with about(level="warning"):
+        for warning in extract.warnings([table.name for table in tables]):
+            reporter.say(f"warning: {warning}")
 
 
 def _extract(extract: Extract, tables: tuple[Table, ...], folder: Path, reporter: Reporter) -> dict[str, Extracted]:

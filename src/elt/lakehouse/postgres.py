@@ -18,7 +18,7 @@ from elt.errors import Unreachable
 from elt.frames import to_frame
 from elt.lakehouse.ports import Within, Written
 from elt.patience import patiently
-from elt.postgres import connect, copy_in, copy_out, translated_errors
+from elt.postgres import connect, copy_in, copy_out, print_alike, translated_errors
 
 T = TypeVar("T")
 
@@ -158,8 +158,19 @@ class PostgresTables:
         thread = threading.get_ident()
         session = self._sessions.get(thread)
         if session is None or session.connection.closed:
-            session = self._sessions[thread] = _Session(connect(self._url, setting=self._setting))
+            session = self._sessions[thread] = _Session(self._open())
         return session.connection
+
+    def _open(self) -> psycopg.Connection:
+        """A connection whose times are in UTC, whatever the server, the database or the role is set to."""
+        connection = connect(self._url, setting=self._setting)
+        try:
+            with translated_errors(f"opening {self._setting}"):
+                print_alike(connection, until_the_end_of="session", time_zone="UTC")
+        except BaseException:
+            connection.close()
+            raise
+        return connection
 
 
 @dataclass

@@ -1,6 +1,6 @@
 """The port through which bronze reads a shop."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import Protocol
 
@@ -21,6 +21,12 @@ class Extract(Protocol):
         """The table's columns and the source's own name for their types. ``SourceError`` if there is no such table.
 
         A type in ``NUMBERS`` says that the values are numbers in machine notation.
+        """
+
+    def warnings(self, tables: Sequence[str]) -> list[str]:
+        """What may make these tables something else than what the shop has, one sentence each, for every run.
+
+        ``SourceError`` if rights hide rows from whoever reads them, as far as that can be told, and nobody accepted it.
         """
 
     def count(self, table: str) -> int | None:
@@ -47,6 +53,9 @@ class Source(Protocol):
     def open(self) -> AbstractContextManager[Extract]:
         """A consistent look at all tables; it ends with the context."""
 
+
+ACCEPT = "SOURCE_FILTERED=accept"
+"""The setting by which rows that rights hide count as rows that are not there."""
 
 NUMBERS = frozenset(
     ("smallint", "integer", "bigint", "numeric", "real", "double precision", "int2", "int4", "int8", "float4", "float8")

@@ -18,6 +18,8 @@ from elt.catalog import EXTRACT_ROWS, TABLES, Table, children_first
 from elt.concurrency import do_each, each, interleave
 from elt.errors import Denied, LakehouseError, Missing, Rejected, SourceError, Timeout, TooLarge, Unreachable
 from elt.sources.identity import of_project
+from elt.sources.port import ACCEPT
+from elt.sources.printed import KINDS, printed
 from elt.sqlstates import NOT_GRANTED
 from elt.supabase import IN_FLIGHT, NOT_EXPOSED, OPEN_ROLES, SECRET, Project, as_text, check_address, host_of, quoted
 
@@ -26,6 +28,14 @@ _NO_NUMBER = "~"
 
 _TYPE = re.compile(r"(?:for type|value for enum) (.+?): ")
 """PostgreSQL's words: ``invalid input syntax for type integer: "~"``."""
+
+_LOOSE = frozenset(
+    (
+        *("real", "double precision", "float4", "float8", "interval", "money", "bytea"),
+        *("daterange", "tsrange", "tstzrange", "datemultirange", "tsmultirange", "tstzmultirange"),
+    )
+)
+"""Types whose text depends on settings that cannot be set over HTTP."""
 
 _KEYS_AT_A_TIME = 100
 """Keys in one filter: they stand in the URL."""
@@ -40,6 +50,8 @@ class SupabaseSource:
     The API has no transaction over several requests, so one look is made consistent in another way: when it is opened,
     the last key of each table is noted, children first, and nothing after it is read. Rows added meanwhile come with
     the next look, and every order read has its parents among the rows read.
+
+    ``accept_filtered``: rows that row-level security hides from the key count as rows that are not there.
     """
 
     def __init__(
@@ -47,6 +59,7 @@ class SupabaseSource:
         url: str,
         key: str,
         *,
+        accept_filtered: bool = False,
         in_flight: int = IN_FLIGHT,
         wait_seconds: float = 1.0,
         tables: tuple[Table, ...] = TABLES,
@@ -60,6 +73,7 @@ class SupabaseSource:
 
         self._connect = connect
         self._tables = tables
+        self._accept_filtered = accept_filtered
         self.description = f"Supabase (SUPABASE_URL, {host_of(url)}), schema public"
         self.identity = of_project(host_of(url))
 
@@ -67,7 +81,8 @@ class SupabaseSource:
     def open(self) -> Iterator["SupabaseExtract"]:
         """One look."""
         with self._connect() as project:
-            yield SupabaseExtract(project, _look(project, self._tables))
+            found = _look(project, self._tables)
+            yield SupabaseExtract(project, found, accept_filtered=self._accept_filtered)
 
 
 @dataclass(frozen=True)
@@ -253,12 +268,62 @@ def _query(project: Project, table: str, columns: str, count: CountMethod | None
 class SupabaseExtract:
     """The shop up to the keys that were the last when the look began."""
 
-    def __init__(self, project: Project, looked: _Found) -> None:
+    def __init__(self, project: Project, looked: _Found, *, accept_filtered: bool) -> None:
         self._project = project
         self._looked = looked
+        self._accept_filtered = accept_filtered
 
     def columns(self, table: str) -> dict[str, str]:  # noqa: D102 - see the port
         return dict(self._table(table).columns)
+
+    def warnings(self, tables: Sequence[str]) -> list[str]:
+        """Over HTTP nobody can tell which rows a key may not see, unless it sees none, or set how values print."""
+        self._refuse_hidden(tables)
+        found = []
+        if self._accept_filtered and not self._sees_all:
+            found.append(
+                f"{ACCEPT}: rows that row-level security hides from {self._key} count as rows that are not there"
+            )
+        elif not self._sees_all:
+            found.append(
+                f"whether row-level security hides rows from {self._key} cannot be told over HTTP; hidden rows count "
+                f"as rows that are not there. A secret key sees all ({SECRET}); if a part is all you want, set {ACCEPT}"
+            )
+        columns = [(table, name, kind) for table in tables for name, kind in self._table(table).columns.items()]
+        if loose := [f"{t}.{name} ({kind})" for t, name, kind in columns if self._is_loose(t, name, kind)]:
+            found.append(
+                f"{', '.join(loose)}: over HTTP printed as the server is set to, maybe not to the last digit; if that "
+                "setting changes, the table counts as changed. SOURCE_DB_URL reads them exactly"
+            )
+        return found
+
+    def _is_loose(self, table: str, name: str, kind: str) -> bool:
+        """Whether a column's text depends on the server's settings: only moments that are no key are read from JSON."""
+        element = kind.removesuffix("[]")
+        as_text = element != kind or name == self._table(table).key
+        return element in _LOOSE or (as_text and element in KINDS)
+
+    @property
+    def _key(self) -> str:
+        return f"the key in {self._project.key_setting} ({self._project.role or 'of an unknown role'})"
+
+    @property
+    def _sees_all(self) -> bool:
+        """Whether row-level security does not apply to the key. Source: Supabase, "Understanding API keys"."""
+        return self._project.role == "service_role"
+
+    def _refuse_hidden(self, tables: Sequence[str]) -> None:
+        """``SourceError`` for tables without rows, if the key may be one that sees none, and that was not accepted."""
+        if self._sees_all or self._accept_filtered:
+            return
+        if empty := [table for table in tables if self._table(table).rows == 0]:
+            raise SourceError(
+                f"{', '.join(empty)}: {self._key} sees no rows; a table with row-level security looks empty to a key "
+                "without the right to read it",
+                kept="nothing was written",
+                next_step=f"use a secret key: {SECRET}; or read the shop by SOURCE_DB_URL, as the tables' owner or a "
+                f"role with bypassrls; or, if there is nothing to see, set {ACCEPT}",
+            )
 
     @property
     def in_flight(self) -> int:  # noqa: D102 - see the port
@@ -275,13 +340,7 @@ class SupabaseExtract:
         repeats, or a table that changed meanwhile.
         """
         looked = self._table(table)
-        if looked.rows == 0 and self._project.role in ("anon", "authenticated"):
-            raise SourceError(
-                f"{table}: the key in {self._project.key_setting} ({self._project.role}) sees no rows; a table with "
-                "row-level security looks empty to a key without the right to read it",
-                kept="nothing was written",
-                next_step=f"allow {self._project.role} to select from {table}, or use a secret key: {SECRET}",
-            )
+        self._refuse_hidden([table])
         if looked.rows and looked.last is None:
             raise self._without_key(table, looked)
         read = 0
@@ -302,7 +361,8 @@ class SupabaseExtract:
         However few rows a page has, only that row or an empty page is the end.
         """
         names = list(looked.columns)
-        columns = as_text(names)
+        moments = {name: KINDS[kind] for name, kind in looked.columns.items() if kind in KINDS and name != looked.key}
+        columns = as_text(names, but=moments)
         values_of = itemgetter(*names, names[0])  # one more than wanted: a single one would come without its tuple
         while low != high:
             query = self._up_to(table, columns, looked, high).order(quoted(looked.key))
@@ -319,6 +379,8 @@ class SupabaseExtract:
                 return
             values = [pa.array(column, pa.string()) for column in zip(*map(values_of, found), strict=True)]
             page = pa.table(values[: len(names)], names)
+            for name, kind in moments.items():
+                page = page.set_column(names.index(name), name, printed(page.column(name), kind))
             keys = page.column(looked.key)
             if pc.count_distinct(keys).as_py() < len(keys):
                 raise _repeats(table, looked.key)
