@@ -18,7 +18,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from elt.catalog import BROKEN_LINE
 from elt.errors import Missing, SnapshotError
 from elt.lakehouse.ports import Bucket
 from elt.progress import Reporter
@@ -315,8 +314,3 @@ def _lies(part: Part, why: str) -> SnapshotError:
         f"the bronze object {part.path} is not what its manifest says: {why}",
         next_step="restore that object from a copy, or remove the snapshot's folder and run again",
     )
-
-
-def bronze_columns(table: TableSnapshot) -> tuple[str, ...]:
-    """The source's columns in a snapshot, and the one that keeps broken lines."""
-    return (*table.columns, BROKEN_LINE)
