@@ -23,7 +23,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from elt.catalog import BROKEN_LINE
 from elt.concurrency import each
 from elt.errors import MedallionError, Missing, SnapshotError
 from elt.invocation import typed
@@ -533,8 +532,3 @@ def _manifests_with(bucket: Bucket, part: Part) -> str:
     if len(found) > 3:
         return f"the {MANIFEST} of the {len(found)} snapshots from {found[0]} to {found[-1]}"
     return " and ".join(f"{snapshot}/{MANIFEST}" for snapshot in found) or f"every {MANIFEST} that names it"
-
-
-def bronze_columns(table: TableSnapshot) -> tuple[str, ...]:
-    """The source's columns in a snapshot, and the one that keeps broken lines."""
-    return (*table.columns, BROKEN_LINE)
