@@ -32,7 +32,7 @@ def test_an_empty_object_is_an_object(bucket: Bucket) -> None:
     assert bucket.get("empty") == b""
 
 
-@pytest.mark.parametrize("size", [3, 7 * 2**20], ids=["small", "resumable"])
+@pytest.mark.parametrize("size", [3, 7 * 2**20], ids=["small", "large"])
 def test_an_object_is_never_overwritten(bucket: Bucket, size: int) -> None:
     bucket.put("a", b"x" * size)
     for content in (b"y" * size, b"x" * size):

@@ -122,19 +122,6 @@ class TestConnections:
         with pytest.raises(httpx.ReadTimeout):
             http.get(CLIENTES, timeout=0.1)
 
-    def test_a_resumable_upload_keeps_what_came_before_the_drop(self, gateway: Gateway, http: httpx.Client) -> None:
-        tus = {"Tus-Resumable": "1.0.0"}
-        metadata = "bucketName YnJvbnplLWJ1Y2tldA==,objectName YQ=="  # bronze-bucket, a
-        created = http.post(
-            "/storage/v1/upload/resumable", headers={**tus, "Upload-Length": "8", "Upload-Metadata": metadata}
-        )
-        location = created.headers["Location"]
-        chunk = {**tus, "Upload-Offset": "0", "Content-Type": "application/offset+octet-stream"}
-        gateway.faults(Rule(kind="truncate_upload", methods=("PATCH",), times=1))
-        with pytest.raises(httpx.TransportError):
-            http.patch(location, content=b"12345678", headers=chunk)
-        assert http.head(location, headers=tus).headers["Upload-Offset"] == "4"
-
     def test_a_standard_upload_that_breaks_leaves_nothing(self, gateway: Gateway, http: httpx.Client) -> None:
         gateway.faults(Rule(kind="truncate_upload", times=1))
         with pytest.raises(httpx.TransportError):

@@ -8,11 +8,11 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
+from elt.bronze.extract import PART_BYTES
 from elt.errors import Denied, LakehouseError, Missing, Paused, QuotaExceeded, Rejected, Timeout, TooLarge, Unreachable
 from elt.lakehouse import snapshots
 from elt.lakehouse.batches import upsert_in_batches
 from elt.lakehouse.ports import Bucket, Lakehouse, Tables, Within, Written
-from elt.lakehouse.resumable import CHUNK_BYTES
 from elt.lakehouse.snapshots import Part
 from elt.lakehouse.supabase import SupabaseBucket
 from elt.supabase import TRIES, Project
@@ -218,11 +218,10 @@ def test_a_paused_project_is_named_with_the_click_that_wakes_it(gateway: Gateway
         lambda lakehouse: lakehouse.tables.upsert("silver.clientes", clientes(4), key="id"),
         lambda lakehouse: lakehouse.bucket.get("a"),
         lambda lakehouse: lakehouse.bucket.put("a", b"1"),
-        lambda lakehouse: lakehouse.bucket.put("a", b"1" * (CHUNK_BYTES + 1)),
         lambda lakehouse: lakehouse.bucket.list(),
         lambda lakehouse: lakehouse.bucket.delete(["a"]),
     ],
-    ids=["count", "upsert", "get", "put", "resumable", "list", "delete"],
+    ids=["count", "upsert", "get", "put", "list", "delete"],
 )
 def test_a_restricted_organization_is_named_with_what_helps_and_not_asked_again(
     gateway: Gateway, hosted: Lakehouse, asking: Callable[[Lakehouse], object]
@@ -344,10 +343,10 @@ def test_a_key_that_expires_in_a_run_is_not_taken_for_a_bucket_without_snapshots
         snapshots.checked(bucket, Part(path=part_path(JANUARY), rows=1, bytes=1, sha256=""))
 
 
-@pytest.mark.parametrize("size", [10, CHUNK_BYTES + 1], ids=["small", "resumable"])
-@pytest.mark.parametrize("kind", ["drop_before", "drop_after", "truncate_answer"])
+@pytest.mark.parametrize("size", [10, PART_BYTES + 1], ids=["small", "large"])
+@pytest.mark.parametrize("kind", ["drop_before", "drop_after", "truncate_answer", "truncate_upload"])
 def test_an_upload_that_is_tried_again_is_stored_once(gateway: Gateway, bucket: Bucket, kind: str, size: int) -> None:
-    gateway.faults(Rule(kind=kind, methods=("POST", "PATCH"), path="/storage/v1", times=1))
+    gateway.faults(Rule(kind=kind, methods=("POST",), path="/storage/v1", times=1))
     bucket.put("a", b"x" * size)
     assert bucket.get("a") == b"x" * size
 
@@ -359,35 +358,7 @@ def test_an_object_of_somebody_else_under_the_path_is_not_taken_for_ours(gateway
         bucket.put("a", b"ours")
 
 
-def test_a_dropped_upload_continues_where_it_stopped(gateway: Gateway, bucket: Bucket) -> None:
-    content = bytes(range(256)) * (3 * CHUNK_BYTES // 256) + b"end"
-    gateway.faults(Rule(kind="truncate_upload", methods=("PATCH",), path="/storage/v1", on={2}))
-    bucket.put("a", content)
-    assert bucket.get("a") == content
-    offsets = [int(request.headers["upload-offset"]) for request in gateway.requests("/storage/v1", "PATCH")]
-    assert offsets[:2] == [0, CHUNK_BYTES]
-    assert CHUNK_BYTES < offsets[2] < 2 * CHUNK_BYTES  # from the middle of the dropped chunk
-    assert sorted(offsets) == offsets
-
-
-def test_an_upload_whose_last_answer_is_lost_is_done(gateway: Gateway, bucket: Bucket) -> None:
-    content = b"x" * (2 * CHUNK_BYTES)
-    gateway.faults(Rule(kind="drop_after", methods=("PATCH",), path="/storage/v1", on={2}))
-    bucket.put("a", content)
-    assert bucket.get("a") == content
-
-
-def test_an_upload_that_the_server_forgot_is_begun_anew(gateway: Gateway, bucket: Bucket) -> None:
-    content = b"x" * (2 * CHUNK_BYTES)
-    gateway.faults(Rule(kind="status", methods=("PATCH", "HEAD"), path="/storage/v1", status=404, on={2}))
-    bucket.put("a", content)
-    assert bucket.get("a") == content
-    assert [r.path for r in gateway.requests("/storage/v1/upload/resumable", "POST")] == [
-        "/storage/v1/upload/resumable"
-    ] * 2
-
-
-@pytest.mark.parametrize("size", [1_000, CHUNK_BYTES + 1], ids=["small", "resumable"])
+@pytest.mark.parametrize("size", [1_000, PART_BYTES + 1], ids=["small", "large"])
 def test_an_object_over_the_projects_limit_is_too_large(gateway: Gateway, bucket: Bucket, size: int) -> None:
     gateway.faults(max_object=size - 1)
     with pytest.raises(TooLarge):

@@ -16,8 +16,6 @@ from elt.errors import ConfigurationError, Denied, LakehouseError, Redirected
 from elt.hosted import checks as hosted_checks
 from elt.lakehouse import migrations
 from elt.lakehouse.ports import Lakehouse, Within
-from elt.lakehouse.resumable import CHUNK_BYTES
-from elt.lakehouse.supabase import SupabaseBucket
 from elt.progress import SilentReporter
 from elt.runner import Runner
 from elt.sources.supabase import SupabaseSource
@@ -273,7 +271,6 @@ REQUESTS: dict[str, Callable[[Lakehouse], object]] = {
     "deleting rows": lambda hosted: hosted.tables.delete("silver.clientes", Within("id", ["1"])),
     "counting": lambda hosted: hosted.tables.count("silver.clientes"),
     "storing": lambda hosted: hosted.bucket.put("2026/object", b"x"),
-    "storing in chunks": lambda hosted: hosted.bucket.put("2026/object", bytes(CHUNK_BYTES + 1)),
     "getting": lambda hosted: hosted.bucket.get("2026/object"),
     "listing": lambda hosted: hosted.bucket.list(),
     "removing": lambda hosted: hosted.bucket.delete(["2026/object"]),
@@ -326,27 +323,6 @@ def test_setting_up_names_the_setting_that_redirects(shared_gateway: Gateway, el
     assert first.problem.startswith("LAKEHOUSE_URL: ")
     assert "redirects to" in first.problem
     assert others == []
-
-
-def test_an_upload_goes_on_at_the_projects_own_address_whatever_host_the_server_names(
-    shared_gateway: Gateway, elsewhere: Listener
-) -> None:
-    shared_gateway.empty()
-    content = bytes(CHUNK_BYTES) + b"the end"
-    with project_of(shared_gateway) as project:
-        send = project.http.send
-
-        def behind_a_proxy(request: httpx.Request, **options: object) -> httpx.Response:
-            answer = send(request, **options)
-            if location := answer.headers.get("Location"):
-                answer.headers["Location"] = location.replace(shared_gateway.url, elsewhere.url)
-            return answer
-
-        project.http.send = behind_a_proxy  # type: ignore[method-assign]
-        bucket = SupabaseBucket(project, BUCKET)
-        bucket.put("2026/object", content)
-        assert bucket.get("2026/object") == content
-    assert elsewhere.received == []
 
 
 def test_no_request_of_a_project_goes_to_another_host_whoever_asks_for_it(

@@ -1,7 +1,7 @@
 """A stand-in for a Supabase project, for machines where none can run.
 
 It is the HTTP side of a project, as the official Python client sees it, in front of a real PostgreSQL: PostgREST under
-``/rest/v1`` and Storage with resumable uploads under ``/storage/v1``, behind the gateway's check of keys. Grants,
+``/rest/v1`` and Storage under ``/storage/v1``, behind the gateway's check of keys. Grants,
 row-level security, constraints, triggers, timeouts and the words of their errors are PostgreSQL's own, because every
 request runs in a transaction with the caller's real role.
 

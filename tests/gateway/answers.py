@@ -90,20 +90,6 @@ class StorageError(Refusal):
         return as_json(500 if self.status == 500 else 400, body)
 
 
-class TusError(Refusal):
-    """An error of a resumable upload: the real status and plain text, as ``@tus/server`` answers.
-
-    Source: https://github.com/supabase/storage/blob/master/src/http/routes/tus/lifecycle.ts (``onResponseError``).
-    """
-
-    def __init__(self, status: int, message: str) -> None:
-        super().__init__(message)
-        self.status, self.message = status, message
-
-    def answer(self) -> Answer:
-        return Answer(self.status, {"Content-Type": "text/plain", "Tus-Resumable": "1.0.0"}, self.message.encode())
-
-
 def as_json(status: int, document: object, headers: Mapping[str, str] | None = None) -> Answer:
     """A JSON response."""
     body = json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()

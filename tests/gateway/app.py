@@ -17,8 +17,7 @@ from tests.gateway.database import Database
 from tests.gateway.faults import STATEMENT_TIMEOUT, Faults, Rule, failure, html, paused, restricted, too_long
 from tests.gateway.keys import Keys, caller
 from tests.gateway.postgrest import Limits, Postgrest, RestRequest
-from tests.gateway.resumable import Resumable
-from tests.gateway.storage import PATH, Storage, StorageRequest, takes_any_token
+from tests.gateway.storage import Storage, StorageRequest, takes_any_token
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -64,7 +63,6 @@ class App:
         self.legacy = {role: self.keys.token(role) for role in ("anon", "service_role")}
         self.rest = Postgrest(self.database, self.schemas)
         self.storage = Storage(self.database, self.folder)
-        self.resumable = Resumable(self.storage)
         self.storage.install()
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
@@ -83,9 +81,7 @@ class App:
                     await asyncio.sleep(rule.seconds)
             kinds = {rule.kind for rule in rules}
             answer: Answer | None = None
-            if "truncate_upload" in kinds:
-                body = body[: len(body) // 2]
-            if "drop_before" not in kinds and not ("truncate_upload" in kinds and method != "PATCH"):
+            if not {"drop_before", "truncate_upload"} & kinds:
                 answer = await asyncio.to_thread(self.respond, method, path, query, headers, body, rules)
             self._record(method, path, query, headers, body, answer, rules, beside)
             if answer is None or {"drop_after", "truncate_upload"} & kinds:
@@ -154,8 +150,7 @@ class App:
                 raise StorageError(403, "Unauthorized", words) from error
             url = f"http://{headers.get('host', 'localhost')}/storage/v1"
             request_ = StorageRequest(method, path.removeprefix("/storage/v1"), headers, body, who, url)
-            resumable = request_.path == PATH or request_.path.startswith(f"{PATH}/")
-            return (self.resumable if resumable else self.storage).answer(request_, self.faults)
+            return self.storage.answer(request_, self.faults)
         for prefix, feature in _OTHER_SERVICES.items():
             if path.startswith(prefix):
                 raise Unimplemented(feature)
@@ -168,8 +163,6 @@ class App:
                 self.faults = Faults.model_validate_json(body or b"{}")
             except ValidationError as error:
                 return as_json(422, {"message": str(error)})
-            if self.faults.forget_uploads:
-                self.resumable.uploads.clear()
         elif path == "/_requests" and method == "GET":
             return as_json(200, [asdict(each) for each in self.recorded])
         elif path == "/_requests" and method == "DELETE":

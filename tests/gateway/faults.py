@@ -22,7 +22,7 @@ class Rule(BaseModel):
     ``times``. ``status`` answers with it (``code``: as PostgREST's error; ``location``: sending the client on to that
     address, followed by the path asked for); ``expired`` takes the key for a token whose time is over; ``drop_before``
     and ``drop_after`` close the connection before or after the work is done; ``truncate_answer`` closes it in the
-    middle of the answer; ``truncate_upload`` in the middle of the request (a resumable upload keeps what came);
+    middle of the answer; ``truncate_upload`` in the middle of the request;
     ``slow`` waits ``seconds``.
     ``page``: whose HTML a ``status`` is answered with.
     """
@@ -76,7 +76,6 @@ class Faults(BaseModel):
     role, instead of the roles' own; ``max_body``: a larger request is refused with 413 by the gateway; ``max_url``: a
     longer path and query is refused with 414; ``max_object``: Storage's file size limit; ``paused``: the project is
     paused; ``restricted``: the organization's violations, for which every request is refused with 402;
-    ``forget_uploads``: unfinished uploads are gone.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -90,7 +89,6 @@ class Faults(BaseModel):
     max_object: int | None = 50 * MIB
     paused: bool = False
     restricted: str | None = None
-    forget_uploads: bool = False
     rules: list[Rule] = Field(default_factory=list)
 
     _lock: threading.Lock = PrivateAttr(default_factory=threading.Lock)

@@ -59,8 +59,6 @@ class Gateway:
     def faults(self, *rules: Rule, **switches: object) -> None:
         """Set every fault and cap at once; without arguments: back to a healthy new project."""
         self.app.faults = Faults.model_validate({"rules": list(rules), **switches})
-        if self.app.faults.forget_uploads:
-            self.app.resumable.uploads.clear()
 
     def requests(self, path: str = "/", method: str | None = None) -> list[Recorded]:
         """The requests so far whose path begins so, oldest first."""
@@ -79,7 +77,7 @@ class Gateway:
         )
         for file in self.app.folder.iterdir():
             file.unlink()
-        self.faults(forget_uploads=True)
+        self.faults()
         self.faults()
         self.forget_requests()
 

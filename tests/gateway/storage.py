@@ -1,4 +1,4 @@
-"""``/storage/v1``: the part of Storage that the official Python client uses, and its resumable uploads.
+"""``/storage/v1``: the part of Storage that the official Python client uses.
 
 Objects' bytes are files in a folder; their rows are in ``storage.objects``, read and written with the caller's role, so
 that access is row-level security's decision. Sources: https://supabase.com/docs/guides/storage,
@@ -40,9 +40,6 @@ LIST_LIMIT = 100
 
 LIST_MOST = 1_500
 """Source: ``storage.search`` (``v_limit``)."""
-
-PATH = "/upload/resumable"
-"""Where resumable uploads are, under ``/storage/v1``."""
 
 REMOVE_LIMIT = 1000
 """Source: ``src/http/routes/object/deleteObjects.ts`` (``prefixes``: maxItems)."""

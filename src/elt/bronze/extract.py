@@ -14,8 +14,9 @@ from elt.lakehouse.snapshots import MAX_PART_BYTES
 from elt.progress import Task
 from elt.sources.port import Extract
 
-PART_BYTES = 16 * 2**20
-"""A part is closed after this many bytes, so that no reader needs more memory than that for one."""
+PART_BYTES = 6 * 10**6
+"""A part is closed after this many bytes: no more is recommended for one plain upload. Source: Supabase, "Standard
+Uploads"."""
 
 ROW_GROUP_BYTES = 16 * 2**20
 """A row group holds at most this much before compression, unless one row alone is larger."""

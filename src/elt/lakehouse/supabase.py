@@ -18,7 +18,6 @@ from elt.concurrency import each
 from elt.errors import Denied, LakehouseError, Missing, Rejected, Timeout, TooLarge
 from elt.frames import to_frame
 from elt.lakehouse.ports import Within, Written
-from elt.lakehouse.resumable import CHUNK_BYTES, upload
 from elt.postgres import decimals_as_text
 from elt.supabase import Project
 
@@ -163,11 +162,8 @@ class SupabaseBucket:
     def put(self, path: str, content: Path | bytes) -> None:  # noqa: D102 - see the port
         data = content if isinstance(content, bytes) else content.read_bytes()
         try:
-            if len(data) > CHUNK_BYTES:
-                upload(self._project, self._bucket, path, data, _media_type(path))
-            else:
-                options: FileOptions = {"content-type": _media_type(path), "upsert": "false"}
-                self._project.ask(f"storing {path}", partial(self._files.upload, path, data, options))
+            options: FileOptions = {"content-type": _media_type(path), "upsert": "false"}
+            self._project.ask(f"storing {path}", partial(self._files.upload, path, data, options))
         except Rejected as error:
             # The first try may have landed and its answer been lost; any other object under this path is an error.
             if not error.repeated or not self._holds(path, data):
