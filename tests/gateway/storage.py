@@ -439,6 +439,7 @@ def _content(request: StorageRequest) -> tuple[bytes, str, str]:
     def on_file(part: File) -> None:
         part.file_object.seek(0)
         found.append((part.file_object.read(), part.content_type or "application/octet-stream"))
+        part.close()  # a large one has a file of its own
 
     headers = {"Content-Type": kind.encode(), "Content-Length": str(len(request.body)).encode()}
     parse_form(headers, io.BytesIO(request.body), on_field, on_file)
