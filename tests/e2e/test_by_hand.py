@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from elt import checks, start
 from tests.checkouts import ROOT, bare_python, copy_checkout, python_with_requirements, run
 from tests.shops import write_shop
 
@@ -84,13 +85,13 @@ def test_from_another_folder_the_checkouts_env_counts_and_its_paths_stay_what_th
 def test_a_script_starts_in_its_own_folder_too(python: Path, checkout: Path, command: str, script: str) -> None:
     file = checkout / script
     answer = run(python, file.name, "--help", cwd=file.parent)
-    assert f" {command} [OPTIONS]" in answer.stdout, answer.stderr
+    assert f" {command} [OPTIONS]" in " ".join(answer.stdout.split()), answer.stderr
 
 
 def test_a_script_starts_where_python_is_told_to_add_no_folder(python: Path, checkout: Path) -> None:
     for name in ("gold", "run"):
         answer = run(python, "-P", SCRIPTS[name], "--help", cwd=checkout)
-        assert f" {name} [OPTIONS]" in answer.stdout, answer.stderr
+        assert f" {name} [OPTIONS]" in " ".join(answer.stdout.split()), answer.stderr
 
 
 def test_a_link_to_the_checkout_and_one_to_a_script_work(python: Path, checkout: Path, tmp_path: Path) -> None:
@@ -98,12 +99,12 @@ def test_a_link_to_the_checkout_and_one_to_a_script_work(python: Path, checkout:
     (tmp_path / "bronze.py").symlink_to(checkout / SCRIPTS["bronze"])
     for script in (tmp_path / "link" / SCRIPTS["bronze"], tmp_path / "bronze.py"):
         answer = run(python, script, "--help", cwd=tmp_path)
-        assert " bronze [OPTIONS]" in answer.stdout, answer.stderr
+        assert " bronze [OPTIONS]" in " ".join(answer.stdout.split()), answer.stderr
 
 
 def test_a_layer_runs_as_a_module_where_the_source_is(python: Path, checkout: Path) -> None:
     answer = run(python, "-m", "elt.bronze", "--help", cwd=checkout / "src")
-    assert " bronze [OPTIONS]" in answer.stdout, answer.stderr
+    assert " bronze [OPTIONS]" in " ".join(answer.stdout.split()), answer.stderr
 
 
 def test_an_installed_medallion_of_a_checkout_finds_its_env_from_anywhere_and_so_do_the_schedulers_commands(
@@ -221,6 +222,22 @@ def test_a_python_of_the_system_in_which_pip_installs_nothing_is_told_of_an_envi
     assert shlex.split(make) == [str(python), "-m", "venv", str(checkout / ".venv")]
     assert shlex.split(install) == [made, "-m", "pip", "install", "-r", str(checkout / "requirements.txt")]
     assert shlex.split(typed[2]) == [made]
+
+
+def test_a_package_that_is_missing_only_when_it_is_needed_is_said_in_a_sentence_too(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As after ``git pull``, when a new version needs one more."""
+
+    def needs_one_more(*_: object, **__: object) -> None:
+        raise ModuleNotFoundError("No module named 'one_more'", name="one_more.part")
+
+    monkeypatch.setattr(checks, "check_both", needs_one_more)
+    monkeypatch.setattr(sys, "argv", ["medallion", "check"])
+    with pytest.raises(SystemExit) as ended:
+        start.main()
+    assert ended.value.code == 2
+    assert f"{sys.executable} lacks one_more, which this program needs: type " in capsys.readouterr().err
 
 
 def older_pythons() -> list[str]:

@@ -138,7 +138,7 @@ def test_data_is_never_filtered(
 def test_the_traceback_of_a_bug_is_filtered(medallion: Medallion, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HEARTBEAT_URL", "https://example.org/s3nh4-forte")
 
-    def broken(settings: object) -> None:
+    def broken(settings: object, **_: object) -> None:
         raise RuntimeError("no such thing as https://example.org/s3nh4-forte")
 
     monkeypatch.setattr(checks, "check_both", broken)

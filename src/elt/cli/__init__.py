@@ -70,6 +70,8 @@ def main(arguments: Sequence[str] | None = None, *, default: str | None = None) 
     except MedallionError as error:
         _show_error(error, as_json="--json" in given)
         sys.exit(error.exit_code)
+    except ModuleNotFoundError:  # whoever started this says what to install
+        raise
     except Exception as error:  # a bug: what it says may hold anything
         click.echo(redaction.traceback_of(error), nl=False, err=True)
         sys.exit(1)
