@@ -85,9 +85,14 @@ def missing_migrations(project: Project, *, direct: Sequence[str] | None = None)
 
 def require(project: Project, bucket: str | None) -> None:
     """Nothing, if the project has all it needs; else a ``ConfigurationError`` with the first thing that is wrong."""
-    for check in checks(project, bucket):
-        if check.problem:
-            raise ConfigurationError(check.problem, kept="nothing was read or written", next_step=check.next_step)
+    nothing = "nothing was read or written"
+    try:
+        for check in checks(project, bucket):
+            if check.problem:
+                raise ConfigurationError(check.problem, kept=nothing, next_step=check.next_step)
+    except LakehouseError as error:
+        error.kept = error.kept or nothing
+        raise
 
 
 def make_bucket(project: Project, bucket: str) -> bool:

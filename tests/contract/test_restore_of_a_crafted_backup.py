@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from elt.errors import Denied, SnapshotError
+from elt.errors import Denied, SnapshotError, TooLarge
 from elt.lakehouse import snapshots
 from elt.lakehouse.folder import FolderBucket
 from elt.progress import SilentReporter
@@ -136,7 +136,7 @@ def test_a_file_larger_than_it_may_be_is_refused_unread(backup: FolderBucket, bu
     path = backup.root / (part_path(JANUARY) if which == "part" else f"{JANUARY}/_manifest.json")
     os.truncate(path, 2**40)  # with holes: it takes no space, but no machine's memory holds it
 
-    with pytest.raises(SnapshotError, match="it has 1,099,511,627,776 bytes"):
+    with pytest.raises(TooLarge, match="has 1,099,511,627,776 bytes"):
         restore(backup, bucket)
     assert bucket.list() == []
 

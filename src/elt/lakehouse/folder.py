@@ -8,8 +8,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from elt.errors import Denied, Full, LakehouseError, Missing, Rejected
-from elt.lakehouse.snapshots import is_half_written
+from elt.errors import Denied, Full, LakehouseError, Missing, Rejected, TooLarge
+from elt.lakehouse.snapshots import MAX_OBJECT_BYTES, is_half_written
 
 
 class FolderBucket:
@@ -39,8 +39,18 @@ class FolderBucket:
                 partial.unlink(missing_ok=True)
 
     def get(self, path: str) -> bytes:  # noqa: D102
+        file = self._file(path)
         with _translated(path):
-            return self._file(path).read_bytes()
+            size = file.stat().st_size
+            if size > MAX_OBJECT_BYTES:
+                raise TooLarge(
+                    f"the object {path} has {size:,} bytes; no object of the pipeline's has more than "
+                    f"{MAX_OBJECT_BYTES:,}",
+                    next_step="take that file out of the folder, or put it back from a backup",
+                )
+            if not file.is_file():  # to read a pipe would be to wait for ever
+                raise FileNotFoundError(errno.ENOENT, "no file", str(file))
+            return file.read_bytes()
 
     def list(self, prefix: str = "") -> list[str]:  # noqa: D102
         if not self.root.exists():
