@@ -35,6 +35,9 @@ ELSEWHERE = frozenset(
 ELSEWHERE_PREFIXES = ("COMPOSE_", "DOCKER_", "OTEL_")
 """How other such names begin: those of Docker and its Compose, and of OpenTelemetry."""
 
+OF_COMPOSE = "SOURCE_FILES_MOUNT"
+"""A variable that ``docker-compose.yml`` always hands over."""
+
 OURS_BY_PREFIX = ("SOURCE_", "LAKEHOUSE_", "BUCKET_")
 """Nobody else's name in a ``.env`` of this program begins so."""
 
@@ -233,12 +236,16 @@ def warnings(bindings: Sequence[Binding], settings: Collection[str]) -> Iterator
 def strangers(environment: Mapping[str, str], settings: Collection[str]) -> Iterator[str]:
     """Variables of the environment that are mistyped ``SOURCE_…``, ``LAKEHOUSE_…`` or ``BUCKET_NAME``.
 
-    Everything else there is somebody else's. In a container every line of ``.env`` comes this way.
+    Everything else there is somebody else's. In a container that Compose made every line of ``.env`` comes this way:
+    there what is refused in ``.env`` is refused, too.
     """
     ours = [name for name in settings if name.startswith(OURS_BY_PREFIX)]
+    meant = settings if environment.get(OF_COMPOSE) else ours
     for name in map(str.upper, environment):
-        if name not in settings and not _is_known_elsewhere(name) and _like(name, ours):
-            yield f"{name}, in the environment, is not a setting; the nearest name is {nearest(name, ours)}"
+        if name in settings or _is_known_elsewhere(name):
+            continue
+        if _like(name, meant) or (meant is settings and name.startswith(OURS_BY_PREFIX)):
+            yield f"{name}, in the environment, is not a setting; the nearest name is {nearest(name, meant)}"
 
 
 def nearest(name: str, known: Collection[str]) -> str:

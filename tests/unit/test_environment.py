@@ -451,3 +451,11 @@ def test_a_value_that_does_not_fit_is_to_be_corrected_in_the_file_that_sets_it(
     assert f"LOG_FORMAT: Input should be 'plain' or 'json' -> correct it in {env}" in refused()
     monkeypatch.setenv("LOG_FORMAT", "xml")
     assert "correct it where it is set: .env, or the environment" in refused()
+
+
+@pytest.mark.parametrize("name", ["SOURCE_FOLDER", "SUPBASE_URL", "SHEDULE", "LAKEHOUSE_SCHEMA"])
+def test_in_a_container_of_compose_the_environment_is_the_env_file(name: str) -> None:
+    of_compose = {"SOURCE_FILES_MOUNT": "/source", "HOSTNAME": "0123456789ab", "PYTHON_VERSION": "3.13.14", "PATH": "/"}
+    assert list(environment.strangers(of_compose, NAMES)) == []
+    [refused] = environment.strangers({**of_compose, name: "x"}, NAMES)
+    assert refused.startswith(f"{name}, in the environment, is not a setting")

@@ -61,12 +61,12 @@ def run(
     last = snapshots.newest(lakehouse.bucket)
     situation = ledger.situation()
     shop = shop_of(source, last, situation, new_source=new_source)
-    if shop.said:
-        reporter.say(shop.said)
     with ledger.execution("bronze") as execution, _temporary_folder() as folder:
         with source.open() as extract:
             _look_at_columns(extract, tables, reporter)
             extracted = _extract(extract, tables, folder, reporter)
+        if shop.said:
+            reporter.say(shop.said)
         if shop.identities != situation.identities:
             ledger.name_shop(shop.identities)
         changed = [name for name, found in extracted.items() if not _same(found, last, name)]

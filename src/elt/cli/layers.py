@@ -158,6 +158,9 @@ def _show(results: Sequence[LayerResult], settings: Settings, *, loading: bool =
     click.echo("\nWhere to look next:")
     # Beside a shop's own lakehouse, the sample's is seen only by asking for it.
     sample = data_folder(settings, sample=sample_asked(), loading=loading) != data_folder(settings)
+    if len(results) == 1 and results[0].key.goes_on:  # a layer by hand: the next one has something to do
+        following = {"bronze": "silver", "silver": "gold"}[results[0].layer]
+        say_hint(f"  medallion {following + ' --sample' * sample:<40} the next layer")
     looks = {
         "show analise_clientes_pedidos": "the analyses (also: analise_produtos, pedidos, ...)",
         "quarantine list": "what is in quarantine, and why",

@@ -36,7 +36,9 @@ class FilesSource:
         """Look at the folder."""
         if not self._folder.is_dir():
             raise SourceError(
-                f"SOURCE_FILES: there is no folder {self._folder}", next_step="correct SOURCE_FILES in .env"
+                f"SOURCE_FILES: there is no folder {self._folder}",
+                kept="nothing was read or written",
+                next_step="correct SOURCE_FILES, in .env or wherever it is set",
             )
         yield FilesExtract(self._folder)
 
