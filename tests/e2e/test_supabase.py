@@ -72,4 +72,4 @@ def test_silver_does_not_look_for_the_snapshot_that_bronze_of_the_same_run_has_w
         assert [result.counts.written for result in runner.run(shop_of(shop_gateway))[1:]] == [2, 0]
         assert (
             len(gateway.requests(listed)) - empty > 2 * of_bronze
-        )  # two snapshots wait: bronze knows one of them only
+        )  # two wait: bronze knows one
