@@ -53,7 +53,7 @@ def data_folder(settings: Settings, *, sample: bool = False, loading: bool = Fal
         return settings.data_dir
     shops, samples = settings.data_dir, settings.data_dir / SAMPLE
     if not sample and not loading:
-        return shops if (shops / "bucket").exists() else samples
+        return shops if any((shops / part).exists() for part in ("postgres", "bucket")) else samples
     last = snapshots.newest(FolderBucket(shops / "bucket"))
     return shops if last is not None and SAMPLE in last.identities else samples
 
