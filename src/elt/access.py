@@ -20,11 +20,6 @@ ON_PURPOSE = {"gold_aberta": "supabase/close-gold.sql", "demonstracao_aberta": "
 """The policies of ``open-gold.sql`` and ``open-demo.sql``, by which the owner opens something on purpose, and what
 takes it back. A policy of one's own that only reads gold counts as meant, too, if it has the first name."""
 
-SPECIFIED = frozenset(
-    ("Acesso Total", *(f"objects_{command}_policy" for command in "select insert update delete".split()))
-)
-"""The names of the policies that ``controle.preparar_bucket`` removes."""
-
 _WHO = {
     "anon": "anybody who has the project's public key (anon)",
     "authenticated": "everybody who signs up (authenticated)",
@@ -35,15 +30,11 @@ _PASTE = "paste into the SQL Editor of the dashboard (or psql): "
 
 @dataclass(frozen=True)
 class Opening:
-    """One way in: who can do what and why, what to click or paste, and whether the owner opened it on purpose.
-
-    ``policy``: the name of the policy by which it is open; empty if it is none.
-    """
+    """One way in: who can do what and why, what to click or paste, and whether the owner opened it on purpose."""
 
     what: str
     next_step: str
     on_purpose: bool = False
-    policy: str = ""
 
 
 def look(tables: Tables, bucket: str | None) -> list[Opening]:
@@ -75,6 +66,7 @@ class _Way:
     commands: tuple[str, ...]
     granted: tuple[str, ...]
     owner: str
+    protected: bool
 
     @property
     def on_purpose(self) -> bool:
@@ -100,7 +92,8 @@ def _ways(rights: Sequence[Mapping[str, Any]], bucket: str | None) -> list[_Way]
         for commands, roles in alike.items():
             some = [right for role in roles for right in by_role[role]]
             granted = tuple(dict.fromkeys(name for right in some for name in right["por"] or ()))
-            ways.append(_Way(table, through, policy, condition, tuple(roles), commands, granted, some[0]["dono"]))
+            owner, protected = some[0]["dono"], some[0]["protegido"]
+            ways.append(_Way(table, through, policy, condition, tuple(roles), commands, granted, owner, protected))
     return ways
 
 
@@ -135,12 +128,11 @@ def _opening(way: _Way, other_buckets: Sequence[str], bucket: str | None) -> Ope
         where = "" if way.condition == "true" else f", where {way.condition}"
         cause = f'the policy "{way.policy}"{where}'
     else:
-        cause = f"granted to {_listed(way.granted)}" if way.granted else "by the role's own attributes"
+        cause = _by(way.granted)
     what = f"{_listed([_WHO[role] for role in way.roles])} can {_listed([_CAN[one] for one in way.commands])} "
     return Opening(
         f"{what}{things.get(way.table, way.table)}{through}: {cause}",
         _closing(way, other_buckets, bucket),
-        policy=way.policy,
     )
 
 
@@ -158,9 +150,11 @@ def _closing(way: _Way, other_buckets: Sequence[str], bucket: str | None) -> str
     if in_storage and way.policy:
         click = f'in the dashboard: Storage → Policies: delete "{way.policy}"; or {_PASTE}'
         return f"{click}drop policy {_quoted(way.policy)} on {way.table};"
-    if in_storage:
-        roles = " ".join(f"alter role {role} nosuperuser nobypassrls;" for role in way.roles)
-        return f"{_PASTE}alter table {way.table} enable row level security; {roles}"
+    if in_storage and not way.protected:
+        return f"{_PASTE}alter table {way.table} enable row level security;"
+    if in_storage:  # the grants are Storage's own
+        others = [name for name in way.granted if name not in way.roles]
+        return _PASTE + " ".join(_revoked(way.table, others, way.roles, way.owner))
     statements = [f"drop policy {_quoted(way.policy)} on {way.table};"] if way.policy and not way.through else []
     return _PASTE + " ".join(statements + _revoked(way.through or way.table, way.granted, way.roles, way.owner))
 
@@ -173,7 +167,7 @@ def _revoked(relation: str, granted: Collection[str], roles: Sequence[str], owne
         found.append(f"alter table {relation} owner to current_user;")
     others = [name for name in granted if name not in direct and name not in roles]
     found += [f"revoke {_quoted(name)} from {', '.join(roles)};" for name in others]
-    return found or [f"alter role {role} nosuperuser nobypassrls;" for role in roles]
+    return found or [f"alter role {role} nobypassrls;" for role in roles]
 
 
 def _public_bucket(bucket: str) -> Opening:
@@ -190,7 +184,7 @@ def _function(function: Mapping[str, Any]) -> Opening:
     statements = [f"revoke execute on function {function['funcao']} from {', '.join(direct)};"] if direct else []
     statements += [f"revoke {_quoted(name)} from {role};" for name in granted if name not in direct]
     what = f"{_WHO[role]} can call {function['funcao']}, which runs with its owner's rights"
-    return Opening(f"{what}: granted to {_listed(granted)}", _PASTE + " ".join(statements))
+    return Opening(f"{what}: {_by(granted)}", _PASTE + " ".join(statements))
 
 
 def _meant(policy: str, ways: Sequence[_Way], bucket: str | None) -> Opening:
@@ -203,8 +197,11 @@ def _meant(policy: str, ways: Sequence[_Way], bucket: str | None) -> Opening:
         f"{_listed([_WHO[role] for role in roles])} can {can} {_listed(places)}: opened on purpose (policy {policy})",
         f"to take it back, run: {ON_PURPOSE[policy]}",
         on_purpose=True,
-        policy=policy,
     )
+
+
+def _by(granted: Collection[str]) -> str:
+    return f"granted to {_listed(granted)}" if granted else "by the role's own attributes"
 
 
 def _listed(words: Collection[str]) -> str:

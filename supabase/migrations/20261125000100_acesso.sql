@@ -81,11 +81,11 @@ $$;
 -- PostgreSQL counts them (to PUBLIC, to a column, through a role that is inherited), row-level security where it is on,
 -- and views wherever they are, with the rights of their owners. Storage's own grants open nothing without a policy.
 -- p_bucket: bronze's bucket, null if bronze is elsewhere.
--- Answers {"direitos": [{quem, objeto, comando, via, por, dono, livre, politicas}], "funcoes": [{quem, funcao, por}],
--- "bucket_publico": boolean or null, "outros_buckets": [id]}. direitos: quem may do comando to objeto, through the view
--- via (null: directly), by what was granted to por (dono: the owner), whatever policies say (livre), or as politicas,
--- [{nome, permissiva, condicao}], let it; whether a condition holds is for the reader to tell. funcoes: those that run
--- with their owner's rights.
+-- Answers {"direitos": [{quem, objeto, comando, via, por, dono, protegido, livre, politicas}], "funcoes": [{quem,
+-- funcao, por}], "bucket_publico": boolean or null, "outros_buckets": [id]}. direitos: quem may do comando to objeto,
+-- through the view via (null: directly), by what was granted to por (dono: the owner), whatever policies say (livre;
+-- protegido: row-level security is on), or as politicas, [{nome, permissiva, condicao}], let it; whether a condition
+-- holds is for the reader to tell. funcoes: those that run with their owner's rights.
 create or replace function controle.aberturas(p_bucket text)
 returns jsonb language plpgsql stable security definer set search_path = '' as $$
 declare
@@ -134,7 +134,7 @@ begin
     where case when c.comando in ('DELETE', 'TRUNCATE') then has_table_privilege(c.como, r.oid, c.comando)
                else has_any_column_privilege(c.como, r.oid, c.comando) end),
   chegadas as (
-    select c.papel, c.quem, c.comando, c.como, r.oid, r.nome as objeto,
+    select c.papel, c.quem, c.comando, c.como, r.oid, r.nome as objeto, r.relrowsecurity as protegido,
            case when c.porta <> c.aqui then porta.nome end as via, porta.oid as porta, porta.relacl, porta.dono,
            not r.relrowsecurity or c.comando = 'TRUNCATE' or e.rolsuper or e.rolbypassrls
              or not r.relforcerowsecurity and pg_has_role(c.como, r.dono, 'usage') as livre
@@ -150,7 +150,8 @@ begin
           else c.porta = c.aqui or c.como <> c.papel or not has_schema_privilege(c.papel, r.esquema, 'usage') end)
   select coalesce(jsonb_agg(jsonb_build_object(
       'quem', c.quem, 'objeto', c.objeto, 'comando', c.comando, 'via', c.via, 'por', g.por,
-      'dono', pg_get_userbyid(c.dono), 'livre', c.livre, 'politicas', coalesce(s.politicas, '[]'))
+      'dono', pg_get_userbyid(c.dono), 'protegido', c.protegido, 'livre', c.livre,
+      'politicas', coalesce(s.politicas, '[]'))
     order by c.objeto, c.via, c.quem, c.comando), '[]')
   into v_direitos
   from chegadas c

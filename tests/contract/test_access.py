@@ -139,6 +139,10 @@ OPEN = {
         "create policy p on storage.buckets for update to anon using (true)",
         "(anon) can update the settings of the bucket bronze-bucket (storage.buckets)",
     ),
+    "a role that row-level security does not apply to": (
+        "alter role anon bypassrls",
+        "(anon) can read, insert into, update and delete from the bucket bronze-bucket (storage.objects): granted to",
+    ),
     "a public bucket": (
         f"update storage.buckets set public = true where id = '{BUCKET}'",
         "anybody can download the objects of the bucket bronze-bucket without any key: it is public",
@@ -226,6 +230,14 @@ def test_where_other_buckets_live_by_a_policy_the_advice_closes_bronze_and_leave
     assert found(database) == []
     database.execute("set local role anon")
     assert database.execute("select bucket_id from storage.objects").fetchall() == [("fotos",)]
+
+
+def test_storage_without_row_level_security_is_said(database: psycopg.Connection) -> None:
+    database.execute("alter table storage.objects disable row level security")
+    (opened,) = found(database)
+    assert "can read, insert into, update and delete from the bucket bronze-bucket (storage.objects)" in opened.what
+    database.execute(opened.next_step.partition("(or psql): ")[2].encode())
+    assert found(database) == []
 
 
 def test_a_bucket_is_no_matter_where_bronze_is_a_folder(database: psycopg.Connection) -> None:

@@ -134,17 +134,18 @@ def test_a_run_goes_on_where_the_original_program_stopped(original: str, tmp_pat
     assert rows(original, "select total_vendido, total_receita::text from gold.analise_produtos") == [(3, "37.50")]
 
 
-def older_version(folder: Path, *, without: int) -> Path:
+def older_version(folder: Path, *, before: str) -> Path:
     """The migrations of a version of before, which lacks the newest ones."""
     folder.mkdir()
-    for file in sorted(migrations.FOLDER.glob("*.sql"))[:-without]:
-        (folder / file.name).write_bytes(file.read_bytes())
+    for file in migrations.FOLDER.glob("*.sql"):
+        if file.stem < before:
+            (folder / file.name).write_bytes(file.read_bytes())
     return folder
 
 
 def test_all_that_are_due_are_applied_or_none_is(new_empty_database: Callable[[], str], tmp_path: Path) -> None:
     url = new_empty_database()
-    folder = older_version(tmp_path / "broken", without=1)
+    folder = older_version(tmp_path / "broken", before="20261125")
     (folder / "29990101000000_quebrada.sql").write_text("create table controle.nova (a int); select 1 / 0")
     with pytest.raises(LakehouseError, match=r"29990101000000_quebrada\.sql: division by zero") as caught:
         migrations.apply(url, setting="a test", folder=folder)
@@ -206,12 +207,12 @@ def test_another_role_than_the_owner_of_the_schemas_is_told_so(original: str) ->
             connection.execute("drop owned by visitante; drop role visitante")
 
 
-@pytest.mark.parametrize("without", [1, 2])
+@pytest.mark.parametrize("before", [NAMES[1], "20261125", NAMES[-1]])
 def test_a_lakehouse_of_a_version_before_becomes_the_same_as_a_new_one(
-    without: int, new_empty_database: Callable[[], str], tmp_path: Path
+    before: str, new_empty_database: Callable[[], str], tmp_path: Path
 ) -> None:
     old, fresh = new_empty_database(), new_empty_database()
-    migrations.apply(old, setting="a test", folder=older_version(tmp_path / "older", without=without))
+    migrations.apply(old, setting="a test", folder=older_version(tmp_path / "older", before=before))
     for url in (old, fresh):
         migrations.apply(url, setting="a test")
     assert shape(old) == shape(fresh)
@@ -219,8 +220,7 @@ def test_a_lakehouse_of_a_version_before_becomes_the_same_as_a_new_one(
 
 def test_the_grant_of_gold_to_every_signed_in_user_goes(new_empty_database: Callable[[], str], tmp_path: Path) -> None:
     url = new_empty_database()
-    since = NAMES[NAMES.index("20261125000100_acesso") :]
-    migrations.apply(url, setting="a test", folder=older_version(tmp_path / "older", without=len(since)))
+    migrations.apply(url, setting="a test", folder=older_version(tmp_path / "older", before="20261125"))
     granted = "select has_table_privilege('authenticated', 'gold.analise_produtos', 'select')"
     assert rows(url, granted) == [(True,)]
     migrations.apply(url, setting="a test")
@@ -238,7 +238,7 @@ def test_what_a_guide_had_people_grant_to_tables_of_tomorrow_goes(original: str)
 
 def test_an_embedded_lakehouse_of_a_version_before_is_upgraded_when_it_is_opened(tmp_path: Path) -> None:
     url = start_postgres(tmp_path / "data")
-    migrations.apply(url, setting="a test", folder=older_version(tmp_path / "older", without=1))
+    migrations.apply(url, setting="a test", folder=older_version(tmp_path / "older", before="20261125"))
     with closing(open_embedded(tmp_path / "data")) as lakehouse:
         assert migrations.pending(url, setting="a test") == []
         assert access.look(lakehouse.tables, None) == []

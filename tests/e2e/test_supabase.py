@@ -70,6 +70,4 @@ def test_silver_does_not_look_for_the_snapshot_that_bronze_of_the_same_run_has_w
         of_bronze = len(gateway.requests(listed)) - empty
         shop_gateway.sql("update pedidos set status = 'enviado' where id_pedido = 8")
         assert [result.counts.written for result in runner.run(shop_of(shop_gateway))[1:]] == [2, 0]
-        assert (
-            len(gateway.requests(listed)) - empty > 2 * of_bronze
-        )  # two wait: bronze knows one
+        assert len(gateway.requests(listed)) - empty > 2 * of_bronze  # two wait: bronze knows one
