@@ -142,7 +142,7 @@ def _all(*checks: Callable[[], None]) -> None:
         raise errors[0]
     if errors:
         raise MedallionError(
-            "; ".join(error.what for error in errors),
+            "; ".join(dict.fromkeys(error.what for error in errors)),
             kept="everything: nothing was started",
-            next_step="; ".join(error.next_step for error in errors if error.next_step),
+            next_step="; ".join(dict.fromkeys(error.next_step for error in errors if error.next_step)),
         )
