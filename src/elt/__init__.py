@@ -1,3 +1,3 @@
 """A shop's tables into a medallion lakehouse: bronze (raw), silver (clean), gold (analyses)."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
