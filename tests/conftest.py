@@ -22,7 +22,7 @@ from elt.progress import SilentReporter
 from elt.runner import Runner
 from elt.settings import Settings
 
-# A temporary folder of this session's own: two sessions of root would take each other's right to enter it away.
+# A temporary folder of this session's own, removed when the servers in it have stopped.
 _FOLDER = tempfile.mkdtemp(prefix="medallion-tests-")
 os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", _FOLDER)
 atexit.register(shutil.rmtree, _FOLDER, ignore_errors=True)
@@ -56,6 +56,28 @@ def _no_settings_of_the_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path)
         monkeypatch.delenv(name.upper(), raising=False)
     monkeypatch.setenv(environment.HOME, str(tmp_path))
     monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _servers_of_root_reach_their_folders(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """pytest makes folders for its own user alone; PostgreSQL, which does not run as root, has to pass through them."""
+    if os.geteuid() != 0:
+        yield
+        return
+    make = tmp_path_factory.mktemp
+
+    def make_passable(basename: str, numbered: bool = True) -> Path:
+        folder = make(basename, numbered)
+        folder.chmod(0o711)
+        return folder
+
+    base = tmp_path_factory.getbasetemp()
+    for folder in (base, *base.parents):
+        if folder.stat().st_mode & 0o077 == 0 and str(folder).startswith(tempfile.gettempdir()):
+            folder.chmod(0o711)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tmp_path_factory, "mktemp", make_passable)
+        yield
 
 
 @pytest.fixture(scope="session")

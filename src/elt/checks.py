@@ -17,6 +17,7 @@ from elt.errors import Full, MedallionError
 from elt.lakehouse import snapshots
 from elt.lakehouse.ports import Lakehouse
 from elt.ledger import Ledger
+from elt.postgres_versions import Server, server_of
 from elt.settings import Settings
 
 PROBE_BYTES = 2**20
@@ -29,8 +30,12 @@ COPIES = 3
 
 @dataclass(frozen=True)
 class Ready:
-    """What a check found where a run would go well: the snapshots in bronze, the bytes of their parts, and warnings."""
+    """What a check found where a run would go well: the snapshots in bronze, the bytes of their parts, and warnings.
 
+    ``postgres``: the release of the lakehouse's server.
+    """
+
+    postgres: str
     snapshots: int
     bronze_bytes: int
     warnings: list[str]
@@ -84,7 +89,8 @@ def check_lakehouse(settings: Settings, *, sample: bool = False) -> Ready:
         needed = FREE_BYTES + COPIES * sum(part.bytes for part in (snapshots.parts_of(last) if last else ()))
         if lakehouse.quota is not None:
             lakehouse.quota.require(bronze.bytes, 1)  # a bucket that is full takes no snapshot at all
-        warnings = [lakehouse.quota.warning(bronze.bytes)] if lakehouse.quota else []
+        server = server_of(lakehouse.tables)
+        warnings = [server.warning, *([lakehouse.quota.warning(bronze.bytes)] if lakehouse.quota else [])]
         warnings += [f"the manifest of {snapshot} in bronze cannot be read" for snapshot in bronze.unreadable]
         found = _openings(settings, lakehouse)
     for folder, setting in ((settings.data_dir, "DATA_DIR"), (Path(tempfile.gettempdir()), "TMPDIR")):
@@ -96,7 +102,7 @@ def check_lakehouse(settings: Settings, *, sample: bool = False) -> Ready:
             next_step="; ".join(dict.fromkeys(one.next_step for one in unwanted)),
         )
     warnings += [f"{one.what}; {one.next_step}" for one in found]
-    return Ready(len(bronze.ever_committed), bronze.bytes, [warning for warning in warnings if warning])
+    return Ready(server.version, len(bronze.ever_committed), bronze.bytes, [warning for warning in warnings if warning])
 
 
 def _openings(settings: Settings, lakehouse: Lakehouse) -> list[access.Opening]:

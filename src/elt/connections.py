@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import TYPE_CHECKING
 
+from elt import private
 from elt.errors import ConfigurationError
 from elt.lakehouse import migrations, snapshots
 from elt.lakehouse.embedded import open_embedded
@@ -68,9 +69,11 @@ def _open(settings: Settings, folder: Path) -> Lakehouse:
             raise
     if settings.lakehouse_db_url is None:
         return replace(open_embedded(folder), quota=quota_of(settings))
+    bucket = settings.data_dir / "bucket"
+    private.close(bucket)
     return Lakehouse(
         tables=_direct_tables(settings.lakehouse_db_url.get_secret_value()),
-        bucket=FolderBucket(settings.data_dir / "bucket"),
+        bucket=FolderBucket(bucket),
         description=f"{_DIRECT}, bucket under {settings.data_dir}",
         quota=quota_of(settings),
     )

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from elt import private
 from elt.errors import ConfigurationError
 
 SILENT_AFTER = timedelta(minutes=3)
@@ -40,8 +41,10 @@ def write(file: Path, view: View) -> None:
     """Replace the file at once: a reader sees the old one or the new one. ``ConfigurationError`` if it cannot."""
     partial = file.with_suffix(".partial")
     try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_text(view.model_dump_json(indent=2), encoding="utf-8")
+        private.make_folder(file.parent)
+        partial.unlink(missing_ok=True)
+        with private.create(partial) as opened:
+            opened.write(view.model_dump_json(indent=2).encode())
         partial.replace(file)
     except OSError as error:
         raise ConfigurationError(

@@ -4,16 +4,18 @@ Shared by the direct lakehouse and the PostgreSQL source; no other module speaks
 """
 
 import io
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Literal
+from urllib.parse import urlencode
 
 import psycopg
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as pcsv
 from psycopg import sql
-from psycopg.conninfo import conninfo_to_dict
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.pq import Conninfo
 
 from elt.addresses import check_database
@@ -21,14 +23,25 @@ from elt.errors import Denied, LakehouseError, Unreachable
 from elt.notation import all_decimals
 from elt.sqlstates import error_of
 
+EMBEDDED = "the embedded PostgreSQL"
 CONNECT_SECONDS = 10
 _BLOCK_BYTES = 1 << 20
+
+_UNASKED = ("PGSERVICE", "PGDATESTYLE", "PGTZ", "PGGEQO")
+"""Variables that libpq obeys whatever the URL says. The first may be meant for a server of the settings."""
+
+_NOT_EMPTY = {"min_protocol_version": "3.0", "max_protocol_version": "3.0", "sslcertmode": "allow"}
+"""Parameters without a default of libpq's own that it refuses to take empty."""
 
 
 def connect(url: str, *, setting: str) -> psycopg.Connection:
     """A connection in autocommit mode. ``setting`` is the variable to name when it fails; the URL is a secret."""
     check_database(url, setting)
+    service = os.environ.get("PGSERVICE", "") if setting != EMBEDDED else ""
+    forget_environment()
     try:
+        if service and "service" not in conninfo_to_dict(url):
+            url = make_conninfo(url, service=service)
         return psycopg.connect(url, autocommit=True, connect_timeout=CONNECT_SECONDS, client_encoding="utf8")
     except psycopg.OperationalError as error:
         words = " ".join(str(error).split())
@@ -57,6 +70,23 @@ def database_of(url: str, *, setting: str) -> tuple[str, str, str, str]:
         raise LakehouseError(f"{setting} is not a PostgreSQL URL: {type(error).__name__}") from None
     host = found["host"] or found["hostaddr"] or "localhost"
     return host, found["port"], found["dbname"] or found["user"], found["user"]
+
+
+def forget_environment() -> None:
+    """Take the variables that no URL overrides out of libpq's sight; ``os.environ`` still has them."""
+    for name in _UNASKED:
+        os.unsetenv(name)
+
+
+def own_parameters() -> str:
+    """The part of a URL that keeps the ``PG*`` variables of the environment away from it: each at libpq's default."""
+    given = {}
+    for option in Conninfo.get_defaults():
+        keyword, variable = option.keyword.decode(), (option.envvar or b"").decode()
+        if variable in os.environ and variable not in _UNASKED:
+            given[keyword] = (option.compiled or b"").decode()
+    given.update({name: value for name, value in _NOT_EMPTY.items() if name in given})
+    return urlencode({name: value for name, value in given.items() if name not in ("host", "user", "dbname")})
 
 
 def print_alike(

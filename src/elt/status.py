@@ -10,6 +10,7 @@ from elt.keys import StatusKey
 from elt.lakehouse import snapshots
 from elt.lakehouse.ports import Lakehouse
 from elt.ledger import Ledger, recent
+from elt.postgres_versions import Server, server_of
 from elt.quarantine import ROWS, VALUES, Group, summary
 from elt.redaction import redacted
 from elt.settings import Settings
@@ -93,6 +94,7 @@ class Status:
 
     lakehouse: str
     shop: tuple[str, ...]
+    server: Server
     last: list[Entry]
     runs: list[Run]
     last_applied: str | None
@@ -125,6 +127,7 @@ def gather(lakehouse: Lakehouse, settings: Settings, limit: int) -> Status:
     return Status(
         lakehouse=lakehouse.description,
         shop=situation.identities,
+        server=server_of(tables),
         last=[next(entry for entry in entries if entry.layer == layer) for layer in LAYERS if _has(entries, layer)],
         runs=[Run(run, found) for run, found in list(by_run.items())[:limit]],
         last_applied=applied,

@@ -99,6 +99,9 @@ def _print_status(status: Status, console: Console) -> None:
     say(f"lakehouse  {status.lakehouse}")
     if status.shop:
         say(f"shop       {' = '.join(status.shop)}")
+    say(f"server     PostgreSQL {status.server.version}")
+    if status.server.warning:
+        say(status.server.warning, "yellow", indent=11)
     if status.next_run is not None:
         say(f"next run   {status.next_run:%Y-%m-%d %H:%M %Z}")
     for problem in status.scheduler_problems:

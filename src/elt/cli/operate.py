@@ -100,9 +100,9 @@ def check(ends: tuple[str, ...], as_json: bool) -> None:
     found = checks.check_both(settings, sample=sample_asked())
     if as_json:
         bronze = {"snapshots": found.snapshots, "bytes": found.bronze_bytes}
-        print_json({"ready": True, "bronze": bronze, "warnings": found.warnings})
+        print_json({"ready": True, "postgres": found.postgres, "bronze": bronze, "warnings": found.warnings})
         return
-    click.echo("ready: source and lakehouse have what a run needs")
+    click.echo(f"ready: source and lakehouse (PostgreSQL {found.postgres}) have what a run needs")
     click.echo(f"bronze holds {decimal(found.bronze_bytes)} in {counted(found.snapshots, 'snapshot')}")
     for warning in found.warnings:
         say_hint(f"warning: {warning}")

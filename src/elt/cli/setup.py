@@ -16,6 +16,7 @@ from elt.lakehouse import migrations
 from elt.lakehouse.embedded import start_postgres
 from elt.lakehouse.ports import Tables
 from elt.lakehouse.postgres import PostgresTables
+from elt.postgres import EMBEDDED
 from elt.redaction import redacted
 from elt.settings import Settings, load_settings
 
@@ -75,8 +76,7 @@ def _database(settings: Settings) -> tuple[str, str] | None:
     if settings.lakehouse_db_url is not None:
         return settings.lakehouse_db_url.get_secret_value(), "LAKEHOUSE_DB_URL"
     if settings.lakehouse_url is None:
-        folder = data_folder(settings, sample=sample_asked(), loading=True)
-        return start_postgres(folder), "the embedded PostgreSQL"
+        return start_postgres(data_folder(settings, sample=sample_asked(), loading=True)), EMBEDDED
     return None
 
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from elt import private
 from elt.errors import Denied, Full, LakehouseError, Missing, Rejected, TooLarge
 from elt.lakehouse.snapshots import MAX_OBJECT_BYTES, is_half_written
 
@@ -15,8 +16,8 @@ from elt.lakehouse.snapshots import MAX_OBJECT_BYTES, is_half_written
 class FolderBucket:
     """Objects as files under one folder. A file appears under its name only once it is whole and on the disk.
 
-    Puts hold the folder together. So who holds it alone knows that every file that is not whole is of a killed put. A
-    link that leads out of the folder is an error: nothing there is read, written or deleted.
+    It is for its owner alone. Puts hold the folder together. So who holds it alone knows that every file that is not
+    whole is of a killed put. A link that leads out of the folder is an error: nothing there is read, written or deleted.
     """
 
     in_flight = 1
@@ -28,13 +29,13 @@ class FolderBucket:
         target = self._file(path)
         partial = target.with_name(f".{target.name}.{uuid.uuid4().hex}")  # see is_half_written; no listing shows it
         with _translated(path), _held(self.root):
-            target.parent.mkdir(parents=True, exist_ok=True)
+            private.make_folder(target.parent)
             try:
-                with partial.open("wb") as file:
+                with private.create(partial) as file:
                     file.write(content if isinstance(content, bytes) else content.read_bytes())
                     file.flush()
                     os.fsync(file.fileno())
-                os.link(partial, target)  # fails if the object exists, where a rename would replace it
+                _link(partial, target)  # fails if the object exists, where a rename would replace it
             finally:
                 partial.unlink(missing_ok=True)
 
@@ -103,6 +104,18 @@ class FolderBucket:
         """Nothing is open."""
 
 
+def _link(file: Path, name: Path) -> None:
+    try:
+        os.link(file, name)
+    except OSError as error:
+        if error.errno not in (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS):
+            raise
+        raise LakehouseError(
+            f"the file system of {name.parent} has no hard links ({error.strerror}), and the bucket needs them",
+            next_step="set DATA_DIR to a folder on a disk of this machine (under WSL: one of Linux, not below /mnt)",
+        ) from error
+
+
 @contextmanager
 def _held(folder: Path, *, alone: bool = False) -> Iterator[bool]:
     """Hold the folder, together with others or ``alone``; answers whether it could be held.
@@ -114,7 +127,7 @@ def _held(folder: Path, *, alone: bool = False) -> Iterator[bool]:
         return
     import fcntl
 
-    folder.mkdir(parents=True, exist_ok=True)
+    private.make_folder(folder)
     descriptor = os.open(folder, os.O_RDONLY)  # closing it lets go of the folder, and so does the end of the process
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB if alone else fcntl.LOCK_SH)
