@@ -25,7 +25,7 @@ RUN python -m pip --python tools wheel --no-cache-dir --disable-pip-version-chec
       --no-deps --no-index wheels/*.whl
 
 FROM python:${PYTHON}
-# A user with a name: PostgreSQL starts neither as root nor as a user that /etc/passwd does not know.
+# A user with a name: PostgreSQL does not start as root, and initdb not as a user that /etc/passwd does not know.
 RUN useradd --uid 10001 --user-group --no-create-home --home-dir /data --shell /usr/sbin/nologin medallion \
  && install --directory --owner=medallion --group=medallion /data
 COPY --from=build /opt/medallion /opt/medallion

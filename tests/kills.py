@@ -201,15 +201,14 @@ def _kill(chance: random.Random, what: str, program: "subprocess.Popen[bytes]", 
 def processes_of(folder: Path) -> list[tuple[psutil.Process, str]]:
     """The processes of a data folder's server, each with its kind: initdb, keeper, postmaster, backend."""
     found = []
-    for process in psutil.process_iter():
+    for process in psutil.process_iter(["name"]):
+        name = process.info["name"] or ""
         with suppress(psutil.Error):
-            words, name = process.cmdline(), process.name()
-            inside = folder in Path(process.cwd()).parents
-            if any("keeper.py" in word for word in words) and str(folder / ".programs") in words:
+            if name.startswith("python") and str(folder / ".programs") in process.cmdline():
                 found.append((process, "keeper"))
-            elif name == "initdb" and str(folder / "postgres.partial") in words:
+            elif name == "initdb" and str(folder / "postgres.partial") in process.cmdline():
                 found.append((process, "initdb"))
-            elif name == "postgres" and inside:
+            elif name == "postgres" and folder in Path(process.cwd()).parents:
                 parent = process.parent()
                 kind = "backend" if parent is not None and parent.name() == "postgres" else "postmaster"
                 found.append((process, kind))

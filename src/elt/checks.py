@@ -32,10 +32,10 @@ COPIES = 3
 class Ready:
     """What a check found where a run would go well: the snapshots in bronze, the bytes of their parts, and warnings.
 
-    ``postgres``: the release of the lakehouse's server.
+    ``server``: the lakehouse's PostgreSQL.
     """
 
-    postgres: str
+    server: Server
     snapshots: int
     bronze_bytes: int
     warnings: list[str]
@@ -102,7 +102,7 @@ def check_lakehouse(settings: Settings, *, sample: bool = False) -> Ready:
             next_step="; ".join(dict.fromkeys(one.next_step for one in unwanted)),
         )
     warnings += [f"{one.what}; {one.next_step}" for one in found]
-    return Ready(server.version, len(bronze.ever_committed), bronze.bytes, [warning for warning in warnings if warning])
+    return Ready(server, len(bronze.ever_committed), bronze.bytes, [warning for warning in warnings if warning])
 
 
 def _openings(settings: Settings, lakehouse: Lakehouse) -> list[access.Opening]:

@@ -53,6 +53,8 @@ def data_folder(settings: Settings, *, sample: bool = False, loading: bool = Fal
     if settings.lakehouse_is_set or (settings.source_is_set and not sample):
         return settings.data_dir
     shops, samples = settings.data_dir, settings.data_dir / SAMPLE
+    if not os.access(shops, os.R_OK | os.X_OK):  # it is not there, or not ours, which whoever opens it says
+        return samples
     if not sample and not loading:
         return shops if any((shops / part).exists() for part in ("postgres", "bucket")) else samples
     last = snapshots.newest(FolderBucket(shops / "bucket"))

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 from elt.lakehouse.ports import Tables
 
-NEWEST = {15: 19, 16: 15, 17: 11, 18: 6}
-"""The newest minor release of each major that is maintained. Source: https://www.postgresql.org/versions.json.
+NEWEST = {15: 20, 16: 15, 17: 11, 18: 6}
+"""The newest minor release, as far as known, of each major that is maintained (https://www.postgresql.org/versions.json).
 
 Renewed with the lock: a test holds it against the wheel's release.
 """

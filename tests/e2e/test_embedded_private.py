@@ -188,7 +188,7 @@ def test_a_data_folder_of_somebody_else_is_refused_with_the_owners_name(tmp_path
 
     refused = json.loads(command.communicate()[0])
     assert command.returncode == 2
-    assert "belongs to games, you are news" in refused["error"]
+    assert "belongs to games, and you are news" in refused["error"]
     assert "run the command as its owner" in refused["next"]
 
 

@@ -426,6 +426,7 @@ def test_a_server_that_does_not_start_says_why_in_its_own_words_on_the_screen_as
 ) -> None:
     with (data / "postgres/postgresql.conf").open("a") as configuration:
         configuration.write("no_such_setting = 1\n")
+    (data / "bucket").mkdir()
 
     code, out, _ = run_command("status", "--json", folder=data.parent, env={"DATA_DIR": str(data)})
 
@@ -441,6 +442,7 @@ def test_an_initdb_that_fails_says_why_in_its_own_words(tmp_path: Path) -> None:
     programs.mkdir()
     server_folder._copy(server_folder.programs(account_of(tmp_path)).parents[1], programs)
     programs.chmod(0o711)
+    (tmp_path / "data/bucket").mkdir(parents=True)
     next(programs.rglob("postgres.bki")).unlink()
 
     code, out, _ = run_command(

@@ -22,6 +22,7 @@ from click.testing import CliRunner
 from elt import health
 from elt.cli import medallion
 from elt.cli.context import GAP, column_widths
+from elt.postgres_versions import NEWEST
 from tests.shops import write_shop
 
 MEDALLION = Path(sys.executable).with_name("medallion")
@@ -66,6 +67,25 @@ def test_status_gives_the_last_run_of_each_layer_in_words_with_its_rows(invoke: 
         "gold": (680, "analysis tables updated"),
     }
     assert last["silver"]["rows"] == {"read": 4, "written": 3, "unchanged": 0, "repeated": 0, "quarantined": 1}
+
+
+def test_status_and_check_say_which_postgresql_it_is_and_whether_security_fixes_may_be_missing(
+    invoke: Invoke, url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_shop(tmp_path / "shop")
+    with psycopg.connect(url) as connection:
+        major, minor = divmod(connection.info.server_version, 10_000)
+    version = f"{major}.{minor}"
+    assert status_of(invoke)["server"] == {"version": version, "warning": ""}
+    assert json.loads(invoke("check", "--json"))["server"] == {"version": version, "warning": ""}
+    monkeypatch.setitem(NEWEST, major, minor + 1)
+
+    warning = f"PostgreSQL {version}: security fixes of {major}.{minor + 1} may be missing; update it"
+
+    assert status_of(invoke)["server"]["warning"] == warning
+    assert warning in json.loads(invoke("check", "--json"))["warnings"]
+    assert f"server     PostgreSQL {version}\n           {warning}\n" in invoke("status")
+    assert f"warning: {warning}\n" in invoke("check")
 
 
 def test_status_groups_the_layers_of_a_run(invoke: Invoke, tmp_path: Path) -> None:

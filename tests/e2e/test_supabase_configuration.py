@@ -9,6 +9,7 @@ from elt import patience
 from elt.cli import main
 from elt.connections import lakehouse_of, source_of
 from elt.errors import ConfigurationError
+from elt.lakehouse import server_folder
 from elt.settings import load_settings
 from elt.supabase import TRIES
 from tests.gateway.faults import Rule
@@ -305,3 +306,11 @@ def test_an_api_that_stays_busy_is_a_failure_and_no_error_of_the_configuration(
     assert len({(request.method, request.path) for request in tried}) == 1
     assert len(tried) == TRIES
     assert written(hosted) == []
+
+
+def test_a_hosted_server_is_named_with_its_release(
+    hosted: Gateway, medallion: Callable[..., tuple[int, str, str]]
+) -> None:
+    code, out, err = medallion("status", "--json")
+    assert code == 0, err
+    assert json.loads(out)["server"]["version"] == server_folder.version()

@@ -1,6 +1,7 @@
 """Commands for the years between: the scheduler, its health, and a look at both ends before a run."""
 
 import sys
+from dataclasses import asdict
 from datetime import UTC, datetime
 
 import click
@@ -100,9 +101,10 @@ def check(ends: tuple[str, ...], as_json: bool) -> None:
     found = checks.check_both(settings, sample=sample_asked())
     if as_json:
         bronze = {"snapshots": found.snapshots, "bytes": found.bronze_bytes}
-        print_json({"ready": True, "postgres": found.postgres, "bronze": bronze, "warnings": found.warnings})
+        server = asdict(found.server)
+        print_json({"ready": True, "server": server, "bronze": bronze, "warnings": found.warnings})
         return
-    click.echo(f"ready: source and lakehouse (PostgreSQL {found.postgres}) have what a run needs")
+    click.echo(f"ready: source and lakehouse (PostgreSQL {found.server.version}) have what a run needs")
     click.echo(f"bronze holds {decimal(found.bronze_bytes)} in {counted(found.snapshots, 'snapshot')}")
     for warning in found.warnings:
         say_hint(f"warning: {warning}")

@@ -71,10 +71,10 @@ def start(data: Path) -> str:
         private.make_folder(data, account.ids)
         _hold(data, account)
     except PermissionError as error:
-        place = next(path for path in (data, *data.parents) if path.exists())
+        place = next(path for path in (data, *data.parents) if os.path.exists(path))  # noqa: PTH110 - Path raises again
         raise ConfigurationError(
-            f"no permission for the data folder {data}: {error.filename or place} is not yours "
-            f"({place} belongs to {name_of(place.stat().st_uid)}, you are {account.name})",
+            f"no permission for the data folder {data}: {place} belongs to {name_of(place.stat().st_uid)}, and you are "
+            f"{account.name}",
             kept="nothing was read or written",
             next_step="set DATA_DIR to a folder of yours, or run the command as its owner",
         ) from error

@@ -58,6 +58,7 @@ def make_ready(data: Path, account: Account, lock: int) -> Path:
         named.symlink_to(home)
     cluster = named.resolve()
     _check(cluster, account)
+    private.close(cluster)  # a plain copy has opened it
     _write(cluster / "pg_hba.conf", "local all all peer map=medallion\n", account)
     _write(cluster / "pg_ident.conf", _known_users(account), account)
     return cluster
