@@ -16,9 +16,9 @@ from elt.lakehouse.snapshots import MAX_OBJECT_BYTES, is_half_written
 class FolderBucket:
     """Objects as files under one folder. A file appears under its name only once it is whole and on the disk.
 
-    What it makes is for its owner alone. Puts hold the folder together. So who holds it alone knows that every file that
-    is not whole is of a killed put. A link that leads out of the folder is an error: nothing there is read, written or
-    deleted.
+    What it makes is for its owner alone. Puts hold the folder together, so who holds it alone knows that every file
+    that is not whole is of a killed put. A link that leads out of the folder is an error: nothing there is read,
+    written or deleted.
     """
 
     in_flight = 1
