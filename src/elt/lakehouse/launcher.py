@@ -109,9 +109,8 @@ def _running(data: Path, account: Account) -> str:
 def _url(data: Path) -> str | None:
     if not (folder := (data / _SERVER).read_bytes()):
         return None
-    return "postgresql://postgres@/postgres?" + "&".join(
-        filter(None, (f"host={quote(folder, safe='')}", own_parameters()))
-    )
+    parameters = [f"host={quote(folder, safe='')}", own_parameters()]
+    return f"postgresql://postgres:@/postgres?{'&'.join(filter(None, parameters))}"
 
 
 def _answers(url: str) -> bool:
