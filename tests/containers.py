@@ -175,14 +175,18 @@ def new_volume(image: Image, at: Path) -> Path:
     return at
 
 
-def context_files(context: Path) -> list[Path]:
-    """What ``.dockerignore`` lets into the build: the last pattern that matches a file, or a folder of it, decides."""
+def context_files(context: Path, below: Path | None = None) -> list[Path]:
+    """What ``.dockerignore`` lets into the build: the last pattern that matches a file, or a folder of it, decides.
+
+    ``below``: of this file or folder alone, since a checkout may hold an environment of ten thousand files beside it.
+    """
+    start = below or context
     patterns = [
         line.strip() for line in (context / ".dockerignore").read_text().splitlines() if not line.startswith("#")
     ]
     return [
         path
-        for path in sorted(context.rglob("*"))
+        for path in ([start] if start.is_file() else sorted(start.rglob("*")))
         if path.is_file() and not _ignored(PurePosixPath(path.relative_to(context)), [p for p in patterns if p])
     ]
 
@@ -243,15 +247,13 @@ def _copy(rest: str, image: Image, stages: dict[str, Image], context: Path) -> N
     options = dict(re.findall(r"--(\w+)=(\S+)", rest))
     *sources, target = (word for word in rest.split() if not word.startswith("--"))
     origin = stages[options["from"]].root if "from" in options else context
-    allowed = None if "from" in options else set(context_files(context))
     goal = image.root / (PurePosixPath(image.workdir) / target).as_posix().lstrip("/")
     for source in sources:
         start = origin / source.lstrip("/")
-        if start.is_dir() and allowed is None:
+        if start.is_dir() and "from" in options:
             shutil.copytree(start, goal, symlinks=True, dirs_exist_ok=True, copy_function=os.link)  # as a layer: shared
             continue
-        files = [path for path in ([start] if start.is_file() else start.rglob("*")) if path.is_file()]
-        files = [path for path in files if allowed is None or path in allowed]
+        files = [start] if "from" in options else context_files(context, start)
         assert files, f"COPY {source}: nothing of that name is in the build context"
         for path in files:
             into = goal / path.relative_to(start) if start.is_dir() else goal / path.name if target[-1] == "/" else goal

@@ -8,11 +8,9 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
-from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -20,7 +18,6 @@ import psutil
 import pyarrow as pa
 
 from elt import stopping
-from elt.concurrency import ahead
 from elt.errors import AccountingError, LeaseError, MedallionError
 from elt.keys import StatusKey
 from elt.lakehouse.ports import Tables
@@ -127,13 +124,10 @@ class Execution:
 
     situation: Situation | None = None
 
-    def __init__(
-        self, tables: Tables, identifier: str, check_lease: Callable[[], None], opened: "Future[object]"
-    ) -> None:
+    def __init__(self, tables: Tables, identifier: str, check_lease: Callable[[], None]) -> None:
         self._tables = tables
         self._identifier = identifier
         self._check_lease = check_lease
-        self._opened = opened
 
     def close(self, result: LayerResult) -> None:
         """Record what the layer did, if the lakehouse was this run's to the end."""
@@ -155,7 +149,6 @@ class Execution:
         error: str | None,
         details: dict[str, object],
     ) -> object:
-        self._opened.result()
         return self._tables.call(
             "controle.fechar_execucao",
             p_id=self._identifier,
@@ -202,25 +195,23 @@ class Ledger:
         answer, its row stays open too.
         """
         identifier = uuid.uuid4().hex
-        opening = partial(
-            self._tables.call,
+        self._tables.call(  # before the work: a row's ``data_ingestao`` lies within the execution that wrote it
             "controle.abrir_execucao",
             p_id=identifier,
             p_execucao=self.run,
             p_camada=layer,
             p_snapshot=snapshot,
         )
-        with ahead(opening) as opened:  # the work begins meanwhile; its end waits for it
-            execution = Execution(self._tables, identifier, self.check_lease, opened)
+        execution = Execution(self._tables, identifier, self.check_lease)
+        try:
+            yield execution
+            self._told = execution.situation
+        except BaseException as error:
             try:
-                yield execution
-                self._told = execution.situation
-            except BaseException as error:
-                try:
-                    execution.fail(error)
-                except MedallionError as silent:
-                    error.add_note(f"and the run ledger could not be told: {silent.what}")
-                raise
+                execution.fail(error)
+            except MedallionError as silent:
+                error.add_note(f"and the run ledger could not be told: {silent.what}")
+            raise
 
     def situation(self) -> Situation:
         """What there is to do: as the end of the last execution told it, if nothing has been asked since, else now."""

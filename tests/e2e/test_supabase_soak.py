@@ -14,7 +14,7 @@ from tests.gateway.fixtures import Gateway
 from tests.hosted import fill_shop, lakehouse_of, project_of, shop_of
 from tests.shops import contents
 
-RUNS = 50
+RUNS = 20
 SHARE = 0.05
 KINDS: tuple[dict[str, object], ...] = (
     {"kind": "status", "status": 429},
@@ -45,7 +45,7 @@ def rules(seed: int) -> list[Rule]:
 
 
 @pytest.mark.slow
-def test_fifty_runs_over_a_bad_line_end_as_over_a_good_one(
+def test_many_runs_over_a_bad_line_end_as_over_a_good_one(
     gateway: Gateway, shop_gateway: Gateway, new_lakehouse: Callable[[], Lakehouse]
 ) -> None:
     fill_shop(shop_gateway, clientes=40, produtos=6, pedidos=30)

@@ -46,6 +46,21 @@ def test_a_row_is_shown_column_by_column_beside_the_sources() -> None:
     assert not any("explains" in line for line in lines)
 
 
+def test_a_row_is_explained_however_slow_the_ledger_was_when_it_was_written(
+    command: Command, lakehouse_url: str, tmp_path: Path
+) -> None:
+    sql(
+        lakehouse_url,
+        "create function controle.devagar() returns trigger language plpgsql as "
+        "$$ begin perform pg_sleep(0.2); new.iniciada_em := clock_timestamp(); return new; end $$;"
+        "create trigger devagar before insert on controle.execucoes for each row execute function controle.devagar()",
+    )
+    write_shop(tmp_path / "shop")
+    command("run")
+
+    assert command("trace", "clientes", "1")["unexplained"] is None
+
+
 def test_a_row_made_by_hand_is_said_to_be_so(looked_at: Command, lakehouse_url: str) -> None:
     sql(lakehouse_url, BY_HAND)
 

@@ -130,18 +130,18 @@ def gateway(new_database: Callable[[], str], new_gateway: Callable[..., Gateway]
 
 
 @pytest.fixture(scope="module")
-def shared_gateway(server_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+def shared_gateway(
+    server_url: str, server: psycopg.Connection, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Gateway]:
     """A lakehouse project for all tests of a module: making a database is the slow part. Call ``empty`` before each."""
     name = f"shared_{next(_numbers)}"
-    with psycopg.connect(server_url, autocommit=True) as connection:
-        connection.execute(f"create database {name} template migrated".encode())
+    server.execute(f"create database {name} template migrated strategy file_copy".encode())
     database_url = make_conninfo(server_url, dbname=name)
     app = App(Database(database_url), tmp_path_factory.mktemp("storage"))
     app.storage.migrate_buckets()
     with serving(app) as url:
         yield Gateway(url, database_url, app)
-    with psycopg.connect(server_url, autocommit=True) as connection:
-        connection.execute(f"drop database {name} with (force)".encode())
+    server.execute(f"drop database {name} with (force)".encode())
 
 
 @pytest.fixture

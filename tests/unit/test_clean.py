@@ -8,7 +8,7 @@ from decimal import Decimal
 import pandas as pd
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from elt.catalog import BROKEN_LINE, CLIENTES, PEDIDOS, PRODUTOS, TABLES, Table
@@ -136,6 +136,7 @@ RAW = (
 )
 
 
+@settings(max_examples=40)
 @given(st.data())
 def test_every_row_is_clean_or_refused_and_keeps_its_label(data: st.DataObject) -> None:
     table = data.draw(st.sampled_from(TABLES))
@@ -154,6 +155,7 @@ def test_every_row_is_clean_or_refused_and_keeps_its_label(data: st.DataObject) 
     assert all(reason for reason in reasons(cleaned))
 
 
+@settings(max_examples=40)
 @given(st.lists(st.fixed_dictionaries({}, optional=dict.fromkeys(CLIENTES.column_names, RAW)), max_size=5))
 def test_the_quarantine_holds_each_refused_row_as_the_source_had_it(rows: list[Row]) -> None:
     raw = batch(CLIENTES, *rows)

@@ -116,6 +116,7 @@ FIRES = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("crontab", "zone", "fires"), FIRES)
 def test_ten_years_have_each_fire_exactly_once(crontab: str, zone: str, fires: list[datetime]) -> None:
     world = World(fires[0] - timedelta(hours=5))
@@ -124,6 +125,7 @@ def test_ten_years_have_each_fire_exactly_once(crontab: str, zone: str, fires: l
     assert world.runs[1:] == fires
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("crontab", "zone", "fires"), FIRES[:1] + FIRES[3:])
 def test_ten_years_with_the_machine_down_now_and_then_miss_nothing_and_double_nothing(
     crontab: str, zone: str, fires: list[datetime]

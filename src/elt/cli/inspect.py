@@ -1,5 +1,6 @@
 """Commands that only look: the run ledger, the tables, and where a row came from."""
 
+import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -78,12 +79,13 @@ def status(limit: int, watch: float | None, as_json: bool) -> None:
 
 @contextmanager
 def _until_interrupted(expected: bool) -> Iterator[None]:
-    """Where Ctrl-C is how a person ends the command, it is no error."""
+    """Where Ctrl-C is how a person ends the command, it is no error, and no second one is either while it closes."""
     try:
         yield
     except KeyboardInterrupt:
         if not expected:
             raise
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _print_status(status: Status, console: Console) -> None:
