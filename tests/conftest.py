@@ -44,9 +44,9 @@ _numbers = itertools.count(1)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What needs a server, or whole commands, is slow wherever it stands; the rest is the suite for every save."""
+    """What needs a server or whole commands, which is all but the unit tests, is not for every save."""
     for item in items:
-        if "server_url" in getattr(item, "fixturenames", ()) or "e2e" in item.path.parts:
+        if item.path.parent.name != "unit":
             item.add_marker(pytest.mark.slow)
 
 

@@ -272,9 +272,11 @@ def typing_errors(written: str, meant: str) -> int:
 
 
 def _like(name: str, known: Collection[str]) -> bool:
+    letters = set(name)
     return any(
         len(one) >= FEWEST_LETTERS
         and abs(len(one) - len(name)) <= MOST_ERRORS  # so many are missing or too many at least
+        and len(letters.symmetric_difference(one)) <= 2 * MOST_ERRORS  # one error takes away one letter and brings one
         and typing_errors(name, one) <= MOST_ERRORS
         for one in known
     )

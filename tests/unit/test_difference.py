@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from elt import rules
@@ -62,6 +62,7 @@ def expected(new: Sequence[Row], before: Sequence[Row], retry: set[str]) -> tupl
     return decisions, len(then.keys() - now.keys())
 
 
+@settings(max_examples=40)
 @given(SNAPSHOTS, SNAPSHOTS, st.sets(st.sampled_from(["1", "2", "3", "4"])), st.integers(1, 12))
 def test_decisions_are_those_of_the_model(new: list[Row], before: list[Row], healed: set[str], size: int) -> None:
     retry = healed | {key for key, rows in contents_by_key(before).items() if len(rows) > 1}
@@ -70,6 +71,7 @@ def test_decisions_are_those_of_the_model(new: list[Row], before: list[Row], hea
     assert ([Decision(decision) for decision in decisions], gone) == expected(new, before, retry)
 
 
+@settings(max_examples=40)
 @given(SNAPSHOTS.flatmap(lambda rows: st.tuples(st.just(rows), st.permutations(rows))))
 def test_the_order_of_rows_changes_nothing(snapshots: tuple[list[Row], list[Row]]) -> None:
     rows, shuffled = snapshots
@@ -80,6 +82,7 @@ def test_the_order_of_rows_changes_nothing(snapshots: tuple[list[Row], list[Row]
     assert gone == also_gone == 0
 
 
+@settings(max_examples=40)
 @given(SNAPSHOTS, st.integers(1, 5))
 def test_an_index_does_not_depend_on_the_batches(rows: list[Row], size: int) -> None:
     whole = index(rows)

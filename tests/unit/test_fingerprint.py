@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from elt.bronze.fingerprint import Fingerprint
@@ -27,6 +27,7 @@ def fingerprint(*pages: pa.Table, columns: Mapping[str, str] = COLUMNS) -> str:
     return found.hexdigest()
 
 
+@settings(max_examples=50)
 @given(ROWS, st.lists(st.integers(0, 10), max_size=4))
 def test_it_is_the_same_however_the_rows_are_cut_into_pages(rows: Rows, cuts: list[int]) -> None:
     places = [0, *sorted(min(cut, len(rows)) for cut in cuts), len(rows)]
@@ -36,6 +37,7 @@ def test_it_is_the_same_however_the_rows_are_cut_into_pages(rows: Rows, cuts: li
     assert fingerprint(whole) == fingerprint(*slices) == fingerprint(*copies) == fingerprint(pa.concat_tables(slices))
 
 
+@settings(max_examples=50)
 @given(ROWS, ROWS)
 def test_it_is_the_same_only_for_the_same_rows_in_the_same_order(one: Rows, other: Rows) -> None:
     assert (fingerprint(page(one)) == fingerprint(page(other))) == (one == other)
