@@ -14,8 +14,8 @@ help:  ## what there is to make
 run: .venv/run  ## bronze, silver, gold: the sample shop into ./data, or what .env says
 	@$(BIN)/medallion run
 
-test: .venv/dev  ## every test that needs no credentials
-	$(BIN)/pytest -n auto --dist worksteal
+test: .venv/dev  ## every test that needs no credentials, and which branches they take
+	$(BIN)/pytest -n auto --dist worksteal --cov
 
 test-supabase: .venv/dev  ## the contract tests on a real, empty project: SUPABASE_TEST_URL, SUPABASE_TEST_KEY
 	@test -n "$$SUPABASE_TEST_URL" && test -n "$$SUPABASE_TEST_KEY" || (echo "set SUPABASE_TEST_URL and SUPABASE_TEST_KEY (a secret key) of an empty project with the migrations applied"; exit 2)
