@@ -22,10 +22,25 @@ from elt.progress import SilentReporter
 from elt.runner import Runner
 from elt.settings import Settings
 
-# A temporary folder of this session's own, removed when the servers in it have stopped.
-_FOLDER = tempfile.mkdtemp(prefix="medallion-tests-")
+_SERVER_BYTES = 2 * 1024**3
+"""What the tests' server may need in memory; where less is free, its files are with those of the tests."""
+
+
+def _new_folder(parent: str | None = None) -> str:
+    """A temporary folder of this session's own, removed when the servers in it have stopped."""
+    folder = tempfile.mkdtemp(prefix="medallion-tests-", dir=parent)
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
+
+
+_FOLDER = _new_folder()
+_SHARED_MEMORY = "/dev/shm"
+_IN_MEMORY = (
+    _new_folder(_SHARED_MEMORY)
+    if os.access(_SHARED_MEMORY, os.W_OK) and shutil.disk_usage(_SHARED_MEMORY).free > _SERVER_BYTES
+    else None
+)
 os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", _FOLDER)
-atexit.register(shutil.rmtree, _FOLDER, ignore_errors=True)
 
 # This checkout's .env and data are those of the person who works in it: no command that a test starts may find them.
 os.environ[environment.HOME] = _FOLDER
@@ -37,9 +52,6 @@ settings.load_profile("patient")
 pytest_plugins = ["tests.gateway.fixtures", "tests.hosted"]
 
 TEMPLATE = "migrated"
-IN_MEMORY = Path("/dev/shm")
-_SERVER_BYTES = 2 * 1024**3
-"""What the tests' server may need there; where less is free, its files are with those of the tests."""
 _numbers = itertools.count(1)
 
 
@@ -93,11 +105,9 @@ def _servers_of_root_reach_their_folders(tmp_path_factory: pytest.TempPathFactor
 @pytest.fixture(scope="session")
 def server_url(tmp_path_factory: pytest.TempPathFactory) -> str:
     """An embedded PostgreSQL with a database ``migrated`` to copy. No test needs its files to survive a power cut."""
-    in_memory = os.access(IN_MEMORY, os.W_OK) and shutil.disk_usage(IN_MEMORY).free > _SERVER_BYTES
-    folder = Path(tempfile.mkdtemp(prefix="medallion-tests-", dir=IN_MEMORY)) if in_memory else None
-    if folder:
-        atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    url = start_postgres(folder or tmp_path_factory.mktemp("server"))
+    folder = Path(_IN_MEMORY) if _IN_MEMORY else tmp_path_factory.mktemp("server")
+    folder.chmod(0o711)  # for root's server, which runs as another user
+    url = start_postgres(folder)
     with psycopg.connect(url, autocommit=True) as connection:
         for setting in ("fsync", "synchronous_commit", "full_page_writes"):
             connection.execute(f"alter system set {setting} = off")
