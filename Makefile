@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 # uv where it is on the machine, else pip, whose progress a person sees on a terminal and nobody in a log.
 QUIET := $(shell test -t 2 || echo --quiet)
-INSTALL := $(if $(shell command -v uv),uv pip install --python $(BIN)/python,$(BIN)/python -m pip install --disable-pip-version-check) $(QUIET)
+INSTALL := $(if $(shell command -v uv),uv pip install --compile-bytecode --python $(BIN)/python,$(BIN)/python -m pip install --disable-pip-version-check) $(QUIET)
 COMPILE = $(BIN)/uv pip compile --universal --generate-hashes --quiet --no-header --no-annotate --python-version 3.11
 
 .PHONY: help run test test-supabase lint bench keys pictures lock clean

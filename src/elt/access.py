@@ -29,6 +29,15 @@ _PASTE = "paste into the SQL Editor of the dashboard (or psql): "
 
 
 @dataclass(frozen=True)
+class Check:
+    """One thing that is needed: what it is, what is wrong with it (empty: nothing), and the click or SQL to do next."""
+
+    what: str
+    problem: str = ""
+    next_step: str = ""
+
+
+@dataclass(frozen=True)
 class Opening:
     """One way in: who can do what and why, what to click or paste, and whether the owner opened it on purpose."""
 

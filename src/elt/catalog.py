@@ -4,14 +4,12 @@ A new table is one ``Table`` here and one migration in ``supabase/migrations``; 
 """
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import pyarrow as pa
-
 from elt import rules
-from elt.rules import MONEY_TYPE, Rule
+from elt.rules import Rule, Type
 
 EXTRACT_ROWS = 100_000
 """Rows asked of a source in one request, at most. Source: the pipeline's specification."""
@@ -65,11 +63,9 @@ class Table:
         return ("id", *self.column_names[1:])
 
     @property
-    def silver_schema(self) -> pa.Schema:
-        """The silver table's columns with their Arrow types."""
-        return pa.schema(
-            [(name, column.rule.arrow_type) for name, column in zip(self.silver_names, self.columns, strict=True)]
-        )
+    def silver_types(self) -> dict[str, Type]:
+        """The silver table's columns with what they hold."""
+        return {name: column.rule.type for name, column in zip(self.silver_names, self.columns, strict=True)}
 
     @property
     def foreign_keys(self) -> tuple[Column, ...]:
@@ -163,15 +159,15 @@ def rules_version(tables: Sequence[Table]) -> str:
 
 @dataclass(frozen=True)
 class Analysis:
-    """One gold table: its name, and its columns with their Arrow types, the key first."""
+    """One gold table: its name, and its columns with what they hold, the key first."""
 
     name: str
-    schema: pa.Schema
+    types: Mapping[str, Type]
 
     @property
     def key(self) -> str:
         """The key's column: the silver key whose orders the row sums up."""
-        return str(self.schema.names[0])
+        return next(iter(self.types))
 
     @property
     def gold(self) -> str:
@@ -181,40 +177,38 @@ class Analysis:
 
 ANALISE_CLIENTES_PEDIDOS = Analysis(
     "analise_clientes_pedidos",
-    pa.schema(
-        [
-            ("id_cliente", pa.string()),
-            ("nome", pa.string()),
-            ("cidade", pa.string()),
-            ("idade", pa.int64()),
-            ("total_pedidos", pa.int64()),
-            ("total_gasto", MONEY_TYPE),
-            ("data_primeiro_pedido", pa.date32()),
-            ("data_ultimo_pedido", pa.date32()),
-            ("categorias_compradas", pa.string()),
-            ("produtos_comprados", pa.string()),
-        ]
-    ),
+    {
+        "id_cliente": "text",
+        "nome": "text",
+        "cidade": "text",
+        "idade": "integer",
+        "total_pedidos": "integer",
+        "total_gasto": "money",
+        "data_primeiro_pedido": "date",
+        "data_ultimo_pedido": "date",
+        "categorias_compradas": "text",
+        "produtos_comprados": "text",
+    },
 )
 
 ANALISE_PRODUTOS = Analysis(
     "analise_produtos",
-    pa.schema(
-        [
-            ("id_produto", pa.string()),
-            ("nome_produto", pa.string()),
-            ("categoria", pa.string()),
-            ("total_vendido", pa.int64()),
-            ("total_receita", MONEY_TYPE),
-            ("estoque_atual", pa.int64()),
-        ]
-    ),
+    {
+        "id_produto": "text",
+        "nome_produto": "text",
+        "categoria": "text",
+        "total_vendido": "integer",
+        "total_receita": "money",
+        "estoque_atual": "integer",
+    },
 )
 
-REJEITADOS = pa.schema([(name, pa.string()) for name in ("id", "tabela", "chave", "motivo", "linha", "snapshot")])
+ANALYSES: tuple[Analysis, ...] = (ANALISE_CLIENTES_PEDIDOS, ANALISE_PRODUTOS)
+
+REJEITADOS: dict[str, Type] = dict.fromkeys(("id", "tabela", "chave", "motivo", "linha", "snapshot"), "text")
 """``silver.rejeitados``: rows that silver refused. ``linha`` is the row as JSON, as the source had it."""
 
-VALORES_REJEITADOS = pa.schema(
-    [(name, pa.string()) for name in ("id", "tabela", "chave", "coluna", "valor", "motivo", "snapshot")]
+VALORES_REJEITADOS: dict[str, Type] = dict.fromkeys(
+    ("id", "tabela", "chave", "coluna", "valor", "motivo", "snapshot"), "text"
 )
 """``silver.valores_rejeitados``: values that silver could not read and wrote as NULL."""

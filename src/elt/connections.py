@@ -1,6 +1,6 @@
 """From settings to things that are open: the lakehouse and the source.
 
-The client of a Supabase project is slow to import, so its adapters are imported only where the settings name a project.
+Adapters are loaded where the settings name them: the client of a Supabase project and what reads sources are slow to.
 """
 
 import os
@@ -19,13 +19,11 @@ from elt.lakehouse.ports import Lakehouse, Tables
 from elt.lakehouse.postgres import PostgresTables
 from elt.lakehouse.quota import FREE_BYTES, Quota
 from elt.settings import Settings
-from elt.sources.files import FilesSource
 from elt.sources.identity import SAMPLE
 from elt.sources.port import Source
-from elt.sources.postgres import PostgresSource
-from elt.sources.sample import SampleShop
 
 if TYPE_CHECKING:
+    from elt.sources.files import FilesSource
     from elt.supabase import Project
 
 _DIRECT = "PostgreSQL (LAKEHOUSE_DB_URL)"
@@ -151,6 +149,8 @@ def source_of(settings: Settings, *, sample: bool = False) -> Source:
     if settings.source_files is not None:
         return _files_of(settings.source_files, settings)
     if settings.source_db_url is not None:
+        from elt.sources.postgres import PostgresSource
+
         url, schema = settings.source_db_url.get_secret_value(), settings.source_db_schema
         return PostgresSource(url, schema=schema, accept_filtered=accept_filtered)
     if settings.lakehouse_is_set and not sample:
@@ -160,11 +160,15 @@ def source_of(settings: Settings, *, sample: bool = False) -> Source:
             next_step="set SUPABASE_URL and SUPABASE_KEY (or SOURCE_DB_URL, or SOURCE_FILES); or, to try this "
             "lakehouse with made-up data: medallion run --sample",
         )
+    from elt.sources.sample import SampleShop
+
     return SampleShop()
 
 
-def _files_of(folder: Path, settings: Settings) -> FilesSource:
+def _files_of(folder: Path, settings: Settings) -> "FilesSource":
     """The folder; in a container the one that Compose mounts, known by its path on the host."""
+    from elt.sources.files import FilesSource
+
     if settings.source_files_mount is None:
         return FilesSource(folder)
     path = PureWindowsPath(folder) if PureWindowsPath(folder).drive else PurePosixPath(folder)

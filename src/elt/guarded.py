@@ -7,12 +7,14 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-
-import pandas as pd
-import pyarrow as pa
+from typing import TYPE_CHECKING
 
 from elt.lakehouse.ports import Bucket, Lakehouse, Tables, Within, Written
 from elt.sources.port import Extract, Source
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
 
 Question = Callable[[], None]
 
@@ -47,13 +49,20 @@ class _Tables:
         return self.tables.write_rows
 
     def pages(
-        self, table: str, schema: pa.Schema, *, key: str, size: int, within: Within | None = None
-    ) -> Iterator[pd.DataFrame]:
+        self, table: str, schema: "pa.Schema", *, key: str, size: int, within: Within | None = None
+    ) -> "Iterator[pd.DataFrame]":
         for page in self.tables.pages(table, schema, key=key, size=size, within=within):
             self.may_go_on()
             yield page
 
-    def upsert(self, table: str, rows: pd.DataFrame, *, key: str) -> Written:
+    def rows(
+        self, table: str, columns: Sequence[str], *, key: str, size: int, within: Within | None = None
+    ) -> Iterator[list[dict[str, str | None]]]:
+        for page in self.tables.rows(table, columns, key=key, size=size, within=within):
+            self.may_go_on()
+            yield page
+
+    def upsert(self, table: str, rows: "pd.DataFrame", *, key: str) -> Written:
         self.may_go_on()
         return self.tables.upsert(table, rows, key=key)
 
@@ -143,7 +152,7 @@ class _Extract:
     def count(self, table: str) -> int | None:
         return self.extract.count(table)
 
-    def pages(self, table: str, rows: int) -> Iterator[pa.Table]:
+    def pages(self, table: str, rows: int) -> "Iterator[pa.Table]":
         for page in self.extract.pages(table, rows):
             self.may_go_on()
             yield page

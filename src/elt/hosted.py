@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from elt.access import Check
 from elt.catalog import ANALISE_CLIENTES_PEDIDOS, TABLES
 from elt.errors import ConfigurationError, Denied, LakehouseError, Missing, QuotaExceeded, Unreachable
 from elt.lakehouse import migrations
@@ -18,15 +19,6 @@ _TRIES = 2
 
 _PROBES = ("controle.migracoes", TABLES[0].silver, ANALISE_CLIENTES_PEDIDOS.gold)
 """One table of each schema; ``controle`` first, because only the pipeline's own role may see it."""
-
-
-@dataclass(frozen=True)
-class Check:
-    """One thing that is needed: what it is, what is wrong with it (empty: nothing), and the click or SQL to do next."""
-
-    what: str
-    problem: str = ""
-    next_step: str = ""
 
 
 def checks(project: Project, bucket: str | None, *, direct: Sequence[str] | None = None) -> Iterator[Check]:

@@ -14,9 +14,6 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, cast
 
-import psutil
-import pyarrow as pa
-
 from elt import stopping
 from elt.errors import AccountingError, LeaseError, MedallionError
 from elt.keys import StatusKey
@@ -26,26 +23,12 @@ from elt.redaction import words_of
 LEASE_SECONDS = 60
 """How long a lease outlives its holder on another host."""
 
-EXECUCOES = pa.schema(
-    [
-        ("id", pa.string()),
-        ("execucao", pa.string()),
-        ("camada", pa.string()),
-        ("chave", pa.int64()),
-        ("iniciada_em", pa.string()),
-        ("terminada_em", pa.string()),
-        ("linhas_lidas", pa.int64()),
-        ("linhas_gravadas", pa.int64()),
-        ("linhas_inalteradas", pa.int64()),
-        ("linhas_repetidas", pa.int64()),
-        ("linhas_em_quarentena", pa.int64()),
-        ("snapshot", pa.string()),
-        ("erro", pa.string()),
-        ("detalhes", pa.string()),
-        ("desfeita_em", pa.string()),
-    ]
+_NUMBERS = (
+    *("chave", "linhas_lidas", "linhas_gravadas", "linhas_inalteradas", "linhas_repetidas"),
+    "linhas_em_quarentena",
 )
-"""``controle.execucoes``: times as the database prints them; ``detalhes`` is JSON."""
+_TEXTS = ("id", "execucao", "camada", "iniciada_em", "terminada_em", "snapshot", "erro", "detalhes", "desfeita_em")
+"""The columns of ``controle.execucoes``: times as the database prints them; ``detalhes`` is JSON."""
 
 
 @dataclass(frozen=True)
@@ -260,6 +243,8 @@ def _died(owner: str) -> bool:
         return False
     if int(pid) == os.getpid():
         return process != _THIS_PROCESS
+    import psutil  # slow to import, and seldom needed
+
     try:
         return str(psutil.Process(int(pid)).status()) == psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
@@ -375,8 +360,8 @@ def moment(printed: object) -> datetime:
 def recent(tables: Tables, limit: int | None = 1_000) -> list[dict[str, object]]:
     """The ledger's rows, newest first; ``detalhes`` as a dictionary. ``limit``: so many at most; None: all."""
     rows: list[dict[str, object]] = []
-    for page in tables.pages("controle.execucoes", EXECUCOES, key="id", size=10_000):
-        rows.extend(json.loads(page.to_json(orient="records")))
-    for row in rows:
-        row["detalhes"] = json.loads(str(row["detalhes"]))
+    for page in tables.rows("controle.execucoes", (*_TEXTS, *_NUMBERS), key="id", size=10_000):
+        for row in page:
+            numbers = {name: None if (text := row[name]) is None else int(text) for name in _NUMBERS}
+            rows.append({**row, **numbers, "detalhes": json.loads(str(row["detalhes"]))})
     return sorted(rows, key=lambda row: str(row["iniciada_em"]), reverse=True)[:limit]

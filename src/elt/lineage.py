@@ -1,8 +1,7 @@
 """From a silver row back to the run that wrote it and the bronze object it came from."""
 
+from collections.abc import Mapping
 from datetime import datetime
-
-import pyarrow as pa
 
 from elt.catalog import BROKEN_LINE, REJEITADOS, Table
 from elt.errors import Missing
@@ -10,7 +9,8 @@ from elt.lakehouse import snapshots
 from elt.lakehouse.ports import Bucket, Lakehouse, Within
 from elt.lakehouse.snapshots import TableSnapshot
 from elt.ledger import recent
-from elt.silver.clean import read_column
+from elt.notation import value_of
+from elt.rules import Type
 from elt.sources.port import NUMBERS
 
 
@@ -21,8 +21,8 @@ def trace_row(lakehouse: Lakehouse, table: Table, key: str) -> dict[str, object]
     snapshot explains the row, in words; None if one does. ``Missing`` if neither silver nor the quarantine knows the
     key.
     """
-    schema = table.silver_schema.append(pa.field("data_ingestao", pa.string()))
-    row = _first(lakehouse, table.silver, schema, Within("id", [key]))
+    types: dict[str, Type] = {**table.silver_types, "data_ingestao": "text"}
+    row = _first(lakehouse, table.silver, types, Within("id", [key]))
     if row is not None:
         run = _run_at(lakehouse, datetime.fromisoformat(str(row["data_ingestao"])))
         found: dict[str, object] = {"row": row, "run": run["execucao"] if run else None}
@@ -43,13 +43,12 @@ def trace_row(lakehouse: Lakehouse, table: Table, key: str) -> dict[str, object]
 
 
 def _first(
-    lakehouse: Lakehouse, name: str, schema: pa.Schema, within: Within, table: str | None = None
+    lakehouse: Lakehouse, name: str, types: Mapping[str, Type], within: Within, table: str | None = None
 ) -> dict[str, object] | None:
-    for page in lakehouse.tables.pages(name, schema, key="id", size=1_000, within=within):
-        if table is not None:
-            page = page[page["tabela"] == table]
-        for row in page.astype(object).where(page.notna(), None).to_dict("records"):
-            return {str(column): value for column, value in row.items()}
+    for page in lakehouse.tables.rows(name, list(types), key="id", size=1_000, within=within):
+        for row in page:
+            if table is None or row["tabela"] == table:
+                return {column: value_of(row[column], held) for column, held in types.items()}
     return None
 
 
@@ -75,6 +74,8 @@ def _in_bronze(lakehouse: Lakehouse, table: Table, key: str, snapshot: str) -> d
 
 
 def _in_parts(bucket: Bucket, table: Table, key: str, stored: TableSnapshot) -> dict[str, object] | None:
+    from elt.silver.clean import read_column
+
     names = [table.source_name(name, list(stored.columns)) or name for name in (*table.column_names, BROKEN_LINE)]
     numeric = stored.columns.get(names[0]) in NUMBERS
     for part in stored.parts:

@@ -2,8 +2,7 @@
 
 from decimal import Decimal
 
-import pyarrow as pa
-import pyarrow.compute as pc
+from elt.rules import Type
 
 
 def decimal_text(value: Decimal) -> str:
@@ -12,9 +11,10 @@ def decimal_text(value: Decimal) -> str:
     return f"{whole}.{fraction.rstrip('0').ljust(2, '0')}" if point else whole
 
 
-def all_decimals(values: pa.Array) -> pa.Array:
-    """Arrow decimals as text with as many decimals as their type has."""
-    text = values.cast(pa.string())
-    scientific = pc.match_substring(text, "E")  # Arrow writes zero and what is very small so: 0E-20
-    written = [f"{value:f}" for value in values.filter(scientific).to_pylist()]
-    return pc.replace_with_mask(text, scientific, pa.array(written, pa.string()))
+def value_of(printed: str | None, held: Type) -> object:
+    """What PostgreSQL printed of a column, for people and scripts: a whole number, or text; money has decimals."""
+    if printed is None or held in ("text", "date"):
+        return printed
+    if held == "integer":
+        return int(printed)
+    return decimal_text(Decimal(f"{printed}.00" if printed.lstrip("-").isdigit() else printed))

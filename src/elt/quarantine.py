@@ -6,8 +6,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
-import pyarrow as pa
-
 from elt.catalog import REJEITADOS, TABLES, VALORES_REJEITADOS, Table
 from elt.lakehouse.ports import Tables, Within
 
@@ -16,9 +14,8 @@ PAGE_ROWS = 1_000
 
 ROWS, VALUES = "silver.rejeitados", "silver.valores_rejeitados"
 
-_SINCE = pa.field("desde", pa.string())
-_SCHEMAS = {ROWS: REJEITADOS.append(_SINCE), VALUES: VALORES_REJEITADOS.append(_SINCE)}
-_REASONS = pa.schema([(name, pa.string()) for name in ("id", "tabela", "chave", "motivo")])
+_COLUMNS = {ROWS: (*REJEITADOS, "desde"), VALUES: (*VALORES_REJEITADOS, "desde")}
+_REASONS = ("id", "tabela", "chave", "motivo")
 _WITH_FREE_TEXT = ("linha que não cabe no cabeçalho", "o banco de dados recusou a linha")
 _NEXT_REASON = re.compile("; (?=(?:" + "|".join({name for table in TABLES for name in table.column_names}) + "): )")
 _VALUE = re.compile(r"(?:^|:? )'.*?'(?: \(.*\))?(?=$| não existe)")
@@ -56,9 +53,9 @@ def summary(tables: Tables) -> list[Group]:
     reasons = lru_cache(maxsize=10_000)(reasons_of)
     groups: dict[tuple[str, str, str], Group] = {}
     for quarantine in (ROWS, VALUES):
-        for page in tables.pages(quarantine, _REASONS, key="id", size=PAGE_ROWS):
-            frame = page.astype(object).where(page.notna(), None)
-            for table, key, motivo in zip(frame["tabela"], frame["chave"], frame["motivo"], strict=True):
+        for page in tables.rows(quarantine, _REASONS, key="id", size=PAGE_ROWS):
+            for row in page:
+                table, key, motivo = str(row["tabela"]), row["chave"], str(row["motivo"])
                 for reason in reasons(motivo):
                     group = groups.get((quarantine, table, reason))
                     if group is None:
@@ -76,13 +73,14 @@ def entries(
     Of one table, or of one key of it, if they are given. One page is in memory at a time.
     """
     within = Within("chave", [key]) if key is not None else Within("tabela", [table.name]) if table else None
-    for page in tables.pages(quarantine, _SCHEMAS[quarantine], key="id", size=PAGE_ROWS, within=within):
-        for entry in page.astype(object).where(page.notna(), None).to_dict("records"):
-            if table is not None and entry["tabela"] != table.name:
+    for page in tables.rows(quarantine, _COLUMNS[quarantine], key="id", size=PAGE_ROWS, within=within):
+        for row in page:
+            if table is not None and row["tabela"] != table.name:
                 continue
+            entry: dict[str, object] = {name: value for name, value in row.items() if name != "id"}
             if "linha" in entry:
-                entry["linha"] = _in_order(json.loads(entry["linha"]), entry["tabela"])
-            yield {str(name): value for name, value in entry.items() if name != "id"}
+                entry["linha"] = _in_order(json.loads(str(row["linha"])), str(row["tabela"]))
+            yield entry
 
 
 def _in_order(row: dict[str, object], table: str) -> dict[str, object]:

@@ -13,15 +13,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Context, Decimal, Inexact
+from typing import Literal
 from zoneinfo import ZoneInfo
-
-import pyarrow as pa
 
 RawValue = str | Decimal
 """Text, or a Decimal where the source's column is numeric."""
 
-MONEY_TYPE = pa.decimal128(38, 20)
-"""Arrow type of money in BRL: exact, at most 18 digits before the point and 20 after it."""
+Type = Literal["text", "integer", "money", "date"]
+"""What a column holds, in a word; ``elt.frames`` has the Arrow type of each."""
+
+MONEY_DIGITS, MONEY_DECIMALS = 38, 20
+"""Digits of money in BRL, exact: at most 18 before the point and 20 after it."""
 
 MAX_MONEY = Decimal(10) ** 12
 """A value of R$ 1 trillion or more is a mistake in a small shop, and refusing it keeps every sum inside its type."""
@@ -29,9 +31,8 @@ MAX_MONEY = Decimal(10) ** 12
 MAX_DIGITS = 60
 """A number of more digits before the point is none of a shop's."""
 
-MAX_FRACTION_DIGITS = 20
-SMALLEST_MONEY = Decimal(1).scaleb(-MAX_FRACTION_DIGITS)
-_EXACT = Context(prec=MONEY_TYPE.precision, traps=[Inexact])
+SMALLEST_MONEY = Decimal(1).scaleb(-MONEY_DECIMALS)
+_EXACT = Context(prec=MONEY_DIGITS, traps=[Inexact])
 MAX_KEY_LENGTH = 200
 INT4_MAX = 2**31 - 1
 MAX_AGE = 130
@@ -68,13 +69,13 @@ class Unreadable(ValueError):
 
 @dataclass(frozen=True)
 class Rule:
-    """A named way to read one column's raw values into one Arrow type.
+    """A named way to read one column's raw values into one type.
 
     ``plain``: a regular expression of texts that are their own value; a column of nothing else need not be read.
     """
 
     read: Callable[[RawValue], object]
-    arrow_type: pa.DataType
+    type: Type
     plain: str | None = None
 
 
@@ -205,7 +206,7 @@ def read_money(raw: RawValue) -> Decimal:
     try:
         return value.quantize(SMALLEST_MONEY, context=_EXACT).normalize(_EXACT)
     except Inexact:
-        raise Unreadable(f"mais de {MAX_FRACTION_DIGITS} casas decimais: {quoted(raw)}") from None
+        raise Unreadable(f"mais de {MONEY_DECIMALS} casas decimais: {quoted(raw)}") from None
 
 
 def read_integer(raw: RawValue) -> int:
@@ -271,13 +272,13 @@ def read_status(raw: RawValue) -> str:
     return _CANONICAL_STATUS.get(text.casefold().replace("_", " ")) or text[:1].upper() + text[1:]
 
 
-KEY = Rule(read_key, pa.string(), plain=r"0|[1-9][0-9]{0,99}")
-TEXT = Rule(read_text, pa.string())
-EMAIL = Rule(read_email, pa.string())
-PHONE = Rule(read_phone, pa.string())
-STATUS = Rule(read_status, pa.string())
-MONEY = Rule(read_money, MONEY_TYPE)
-INTEGER = Rule(read_integer, pa.int64())
-QUANTITY = Rule(read_quantity, pa.int64())
-AGE = Rule(read_age, pa.int64())
-DATE = Rule(read_date, pa.date32())
+KEY = Rule(read_key, "text", plain=r"0|[1-9][0-9]{0,99}")
+TEXT = Rule(read_text, "text")
+EMAIL = Rule(read_email, "text")
+PHONE = Rule(read_phone, "text")
+STATUS = Rule(read_status, "text")
+MONEY = Rule(read_money, "money")
+INTEGER = Rule(read_integer, "integer")
+QUANTITY = Rule(read_quantity, "integer")
+AGE = Rule(read_age, "integer")
+DATE = Rule(read_date, "date")

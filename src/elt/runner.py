@@ -1,4 +1,7 @@
-"""One run: bronze, silver, gold, each going on only if the key of the one before says so."""
+"""One run: bronze, silver, gold, each going on only if the key of the one before says so.
+
+A layer is loaded when it begins: with it come Arrow and pandas, which nothing else here needs.
+"""
 
 import time
 from collections.abc import Callable, Iterator
@@ -6,24 +9,23 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from rich.filesize import decimal
 
-from elt.bronze import main as bronze
-from elt.bronze.main import BronzeResult
-from elt.catalog import TABLES, Table
+from elt.catalog import ANALYSES, TABLES, Table
 from elt.errors import MedallionError
-from elt.gold import main as gold
 from elt.guarded import guarded, guarded_bucket, guarded_source
 from elt.lakehouse import snapshots
 from elt.lakehouse.ports import Bucket, Lakehouse
 from elt.lakehouse.snapshots import NOTHING_KNOWN, Known
 from elt.ledger import LEASE_SECONDS, LayerResult, Lease, Ledger, last_complete, recent
 from elt.progress import Reporter, about
-from elt.silver import main as silver
 from elt.sources.port import Source
 from elt.stopping import between_batches
+
+if TYPE_CHECKING:
+    from elt.bronze.main import BronzeResult
 
 R = TypeVar("R", bound=LayerResult)
 
@@ -138,7 +140,7 @@ class Runner:
         """
         with self._ledger() as ledger:
             mark = snapshots.write_reset(self._lakehouse.bucket, ledger.run, datetime.now(UTC))
-            analyses = [transform.ANALYSIS.name for transform in gold.TRANSFORMS]
+            analyses = [analysis.name for analysis in ANALYSES]
             ledger.reset([table.name for table in self._tables], analyses)
             return mark
 
@@ -217,7 +219,9 @@ class Runner:
         if self._ledger_now is not None:
             self._ledger_now.may_go_on()
 
-    def _bronze(self, source: Source, ledger: Ledger, *, new_source: bool = False) -> BronzeResult:
+    def _bronze(self, source: Source, ledger: Ledger, *, new_source: bool = False) -> "BronzeResult":
+        from elt.bronze import main as bronze
+
         asked = guarded_source(source, self._may_go_on)
         copy = partial(bronze.run, asked, self._lakehouse, ledger, self._reporter, self._tables, new_source=new_source)
         return _observed("bronze", copy, self._reporter)
@@ -225,6 +229,8 @@ class Runner:
     def _silver(
         self, ledger: Ledger, *, full: bool = False, known: Known = NOTHING_KNOWN, replay: str | None = None
     ) -> LayerResult:
+        from elt.silver import main as silver
+
         def layer() -> LayerResult:
             if replay is not None:
                 return silver.replay(replay, self._lakehouse, ledger, self._reporter, self._tables)
@@ -233,6 +239,8 @@ class Runner:
         return _observed("silver", layer, self._reporter)
 
     def _gold(self, ledger: Ledger) -> LayerResult:
+        from elt.gold import main as gold
+
         return _observed("gold", lambda: gold.run(self._lakehouse, ledger, self._reporter), self._reporter)
 
 

@@ -266,7 +266,7 @@ def elsewhere() -> Iterator[Listener]:
 
 
 REQUESTS: dict[str, Callable[[Lakehouse], object]] = {
-    "reading": lambda hosted: list(hosted.tables.pages("silver.clientes", CLIENTES.silver_schema, key="id", size=9)),
+    "reading": lambda hosted: list(hosted.tables.rows("silver.clientes", CLIENTES.silver_names, key="id", size=9)),
     "writing": lambda hosted: hosted.tables.upsert("silver.clientes", pd.DataFrame({"id": ["1"]}), key="id"),
     "deleting rows": lambda hosted: hosted.tables.delete("silver.clientes", Within("id", ["1"])),
     "counting": lambda hosted: hosted.tables.count("silver.clientes"),

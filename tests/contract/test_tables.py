@@ -10,12 +10,13 @@ import pytest
 
 from elt.catalog import ANALISE_PRODUTOS, CLIENTES, PEDIDOS, PRODUTOS, REJEITADOS
 from elt.errors import Missing, Rejected
-from elt.frames import to_frame
+from elt.frames import arrow_schema, to_frame
 from elt.lakehouse.batches import upsert_all, upsert_in_batches
 from elt.lakehouse.ports import Lakehouse, Tables, Within, Written
 from tests.shops import rows_of
 
 KEY = pa.schema([("id", pa.string())])
+REFUSED = arrow_schema(REJEITADOS)
 
 
 @pytest.fixture
@@ -64,7 +65,7 @@ def test_values_come_back_as_they_were_written(tables: Tables) -> None:
     texts = ["", "a,b", 'aspas "duplas"', "barra \\ e \\n", "linha\nnova", "São João ☕", "null", "{}", "'", " a "]
     rows = clientes(*many(len(texts)), nome=texts, idade=[0, None, *range(len(texts) - 2)])
     tables.upsert("silver.clientes", rows, key="id")
-    found = read(tables, "silver.clientes", CLIENTES.silver_schema)
+    found = read(tables, "silver.clientes", arrow_schema(CLIENTES.silver_types))
     assert [row[1] for row in found] == texts
     assert [row[5] for row in found] == [0, None, *range(len(texts) - 2)]
 
@@ -74,7 +75,7 @@ def test_money_and_dates_are_exact(tables: Tables) -> None:
     product = to_frame(
         pa.table(
             [["p"], ["Café"], [None], pa.array([Decimal("1.10")], pa.decimal128(38, 20)), [1]],
-            schema=PRODUTOS.silver_schema,
+            schema=arrow_schema(PRODUTOS.silver_types),
         )
     )
     tables.upsert("silver.produtos", product, key="id")
@@ -89,10 +90,10 @@ def test_money_and_dates_are_exact(tables: Tables) -> None:
             pa.array([Decimal(amount) for amount in amounts], pa.decimal128(38, 20)),
             pa.array(["2024-02-29", "1999-12-31", "2026-01-01", None]).cast(pa.date32()),
         ],
-        schema=PEDIDOS.silver_schema,
+        schema=arrow_schema(PEDIDOS.silver_types),
     )
     tables.upsert("silver.pedidos", to_frame(orders), key="id")
-    found = read(tables, "silver.pedidos", PEDIDOS.silver_schema)
+    found = read(tables, "silver.pedidos", arrow_schema(PEDIDOS.silver_types))
     assert [row[5] for row in found] == [Decimal(amount) for amount in amounts]
     assert [str(row[6]) for row in found] == ["2024-02-29", "1999-12-31", "2026-01-01", "None"]
 
@@ -132,28 +133,34 @@ def test_an_equal_row_is_not_written_again(tables: Tables) -> None:
 def test_an_analysis_that_did_not_change_is_unchanged(tables: Tables) -> None:
     row = pa.table(
         [["p"], ["Café"], [None], [3], pa.array([Decimal("7.50")], pa.decimal128(38, 20)), [1]],
-        schema=ANALISE_PRODUTOS.schema,
+        schema=arrow_schema(ANALISE_PRODUTOS.types),
     )
     tables.upsert(ANALISE_PRODUTOS.gold, to_frame(row), key="id_produto")
     assert tables.upsert(ANALISE_PRODUTOS.gold, to_frame(row), key="id_produto") == Written(unchanged=1)
 
 
 def test_a_quarantined_row_that_did_not_change_is_unchanged(tables: Tables) -> None:
-    row = pa.table([["a"], ["pedidos"], [None], ["id: em branco"], ['{"id": null, "n": 1.50}'], ["s"]], REJEITADOS)
+    row = pa.table(
+        [["a"], ["pedidos"], [None], ["id: em branco"], ['{"id": null, "n": 1.50}'], ["s"]],
+        schema=REFUSED,
+    )
     tables.upsert("silver.rejeitados", to_frame(row), key="id")
     assert tables.upsert("silver.rejeitados", to_frame(row), key="id") == Written(unchanged=1)
 
 
 def test_json_is_stored_as_json(tables: Tables) -> None:
-    row = pa.table([["a"], ["pedidos"], [None], ["id: em branco"], ['{"a": null, "b": "x"}'], ["s"]], REJEITADOS)
+    row = pa.table(
+        [["a"], ["pedidos"], [None], ["id: em branco"], ['{"a": null, "b": "x"}'], ["s"]],
+        schema=REFUSED,
+    )
     tables.upsert("silver.rejeitados", to_frame(row), key="id")
-    assert read(tables, "silver.rejeitados", REJEITADOS)[0][4] == '{"a": null, "b": "x"}'
+    assert read(tables, "silver.rejeitados", REFUSED)[0][4] == '{"a": null, "b": "x"}'
 
 
 def test_columns_that_are_not_given_keep_their_value(tables: Tables) -> None:
     tables.upsert("silver.clientes", clientes("1", email="ana@exemplo.com.br"), key="id")
     tables.upsert("silver.clientes", pd.DataFrame({"id": ["1", "2"], "nome": ["Bia", "Rui"]}), key="id")
-    found = read(tables, "silver.clientes", CLIENTES.silver_schema)
+    found = read(tables, "silver.clientes", arrow_schema(CLIENTES.silver_types))
     assert found[0][:3] == ("1", "Bia", "ana@exemplo.com.br")
     assert found[1][:3] == ("2", "Rui", None)
 

@@ -6,6 +6,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
+from elt.cli import COMMANDS as LISTED
 from elt.cli import medallion
 
 WITHOUT_JSON = {
@@ -18,7 +19,10 @@ def commands(command: click.Command, name: str) -> Iterator[tuple[str, click.Com
     """The command and everything under it, with their whole names."""
     yield name, command
     if isinstance(command, click.Group):
-        for child, found in command.commands.items():
+        context = click.Context(command)
+        for child in command.list_commands(context):
+            found = command.get_command(context, child)
+            assert found is not None
             yield from commands(found, f"{name} {child}")
 
 
@@ -46,3 +50,8 @@ def test_a_command_prints_json_if_asked(name: str) -> None:
     options = {option for parameter in COMMANDS[name].params for option in parameter.opts}
 
     assert ("--json" in options) != (name in WITHOUT_JSON)
+
+
+@pytest.mark.parametrize("name", LISTED)
+def test_the_list_of_all_commands_says_of_each_what_it_says_of_itself(name: str) -> None:
+    assert f"{LISTED[name][1]}" == COMMANDS[f"medallion {name}"].get_short_help_str(1_000)

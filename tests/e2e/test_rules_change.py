@@ -10,7 +10,7 @@ from elt.progress import SilentReporter
 from elt.runner import Runner
 from tests.shops import contents, write_shop
 
-ALWAYS_ZERO = rules.Rule(lambda _: 0, rules.INTEGER.arrow_type)
+ALWAYS_ZERO = rules.Rule(lambda _: 0, rules.INTEGER.type)
 
 
 def with_cities_as(rule: rules.Rule) -> tuple[Table, ...]:
@@ -28,7 +28,7 @@ def test_rows_cleaned_under_other_rules_are_cleaned_again(lakehouse: Lakehouse, 
     source = write_shop(tmp_path / "shop")
     Runner(lakehouse, SilentReporter()).run(source)
     assert contents(lakehouse)["silver.clientes"][0][4] == "São Paulo"
-    tomorrow = Runner(lakehouse, SilentReporter(), with_cities_as(rules.Rule(shouted, rules.TEXT.arrow_type)))
+    tomorrow = Runner(lakehouse, SilentReporter(), with_cities_as(rules.Rule(shouted, rules.TEXT.type)))
     assert [int(result.key) for result in tomorrow.run(source)] == [246, 468, 680]
     assert contents(lakehouse)["silver.clientes"][0][4] == "SÃO PAULO"
     assert [int(result.key) for result in tomorrow.run(source)] == [135]

@@ -1,6 +1,6 @@
 """Rows in = written + unchanged + merged repeats + quarantined: in every run, for every table."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -33,6 +33,11 @@ class Wrapped:
         self, table: str, schema: pa.Schema, *, key: str, size: int, within: Within | None = None
     ) -> Iterator[pd.DataFrame]:
         return self._tables.pages(table, schema, key=key, size=size, within=within)
+
+    def rows(
+        self, table: str, columns: Sequence[str], *, key: str, size: int, within: Within | None = None
+    ) -> Iterator[list[dict[str, str | None]]]:
+        return self._tables.rows(table, columns, key=key, size=size, within=within)
 
     def upsert(self, table: str, rows: pd.DataFrame, *, key: str) -> Written:
         return self._tables.upsert(table, rows, key=key)

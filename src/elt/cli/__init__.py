@@ -5,16 +5,13 @@ import os
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
+from importlib import import_module
 
 import click
-from rich.console import Console
 
 from elt import __version__, redaction, stopping
-from elt.cli import inspect, layers, operate, quarantine, setup, snapshots
-from elt.cli.context import SAMPLE_OPTION, reporter
 from elt.errors import MedallionError
 from elt.invocation import program, typed
-from elt.progress import JsonReporter, about
 from elt.redaction import redacted
 
 EPILOG = """\b
@@ -29,7 +26,90 @@ Exit codes:
 """
 
 
-@click.group(epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+COMMANDS = {
+    "run": ("layers.run", "Run bronze, silver and gold; each goes on only if the one before has something new."),
+    "bronze": (
+        "layers.bronze",
+        "Copy the source's tables into a new snapshot in the bucket, if they changed (135 or 246).",
+    ),
+    "silver": ("layers.silver", "Clean what changed since the last snapshot into the silver tables (357 or 468)."),
+    "gold": ("layers.gold", "Recompute the analyses of the customers and products that changed (579 or 680)."),
+    "demo": ("layers.demo", "Three looks at the sample shop in a lakehouse of its own, which is removed afterwards."),
+    "init": ("setup.init", "Make the lakehouse ready, as far as the settings allow, and say what is left to do."),
+    "check": (
+        "operate.check",
+        "Look whether a run would find what it needs: keys, tables, columns, migrations, space.",
+    ),
+    "status": (
+        "inspect.status",
+        "What the last runs did, what is pending and in quarantine, the space used, and when the next run is.",
+    ),
+    "show": ("inspect.show", "The first rows of a silver or gold table, or of the quarantine."),
+    "trace": (
+        "inspect.trace",
+        "Where a silver row came from: the run that wrote it, the bronze object, and the row as the source had it.",
+    ),
+    "quarantine": (
+        "quarantine.quarantine",
+        "Rows that silver refused, and single values that it could not read and wrote as NULL.",
+    ),
+    "snapshots": (
+        "snapshots.snapshots",
+        "The snapshots in bronze, oldest first: their rows, the bytes each added, and whether silver has applied it.",
+    ),
+    "replay": ("snapshots.replay", "Rebuild silver and gold from one bronze SNAPSHOT alone."),
+    "prune": ("snapshots.prune", "Remove old snapshots from bronze, but never one that silver needs."),
+    "backup": (
+        "snapshots.backup",
+        "Copy every snapshot of bronze that FOLDER does not have yet into it; nothing in FOLDER is removed.",
+    ),
+    "restore": (
+        "snapshots.restore",
+        "Copy the snapshots of FOLDER that bronze does not have into it, and parts that bronze has lost.",
+    ),
+    "reset": ("operate.reset", "Give the lakehouse to another shop: empty silver, its quarantine and gold."),
+    "schedule": (
+        "operate.schedule_command",
+        "Run by SCHEDULE (every second month) until stopped: catch up, retry, check a day ahead, alert.",
+    ),
+    "health": ("operate.health_command", "Whether the scheduler is alive and its last run neither failed nor overdue."),
+}
+"""Each command: where it is, and its first sentence, so that the list of all loads none of them."""
+
+_WITHOUT_LAKEHOUSE = ("demo", "schedule", "health")
+
+
+class _Commands(click.Group):
+    """Commands that are loaded when they are named: each start pays for its own imports alone."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Their names, in the order of the table."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command of that name, loaded; None if there is none."""
+        if cmd_name in COMMANDS and cmd_name not in self.commands:
+            module, _, attribute = COMMANDS[cmd_name][0].partition(".")
+            command: click.Command = getattr(import_module(f"elt.cli.{module}"), attribute)
+            if cmd_name not in _WITHOUT_LAKEHOUSE:
+                from elt.cli.context import SAMPLE_OPTION
+
+                for leaf in command.commands.values() if isinstance(command, click.Group) else [command]:
+                    leaf.params.append(SAMPLE_OPTION)
+            self.commands[cmd_name] = command
+        return self.commands.get(cmd_name)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The list of all, each with its whole first sentence."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, sentence) for name, (_, sentence) in COMMANDS.items()])
+
+
+@click.group(
+    cls=_Commands,
+    epilog=EPILOG,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
 @click.version_option(__version__, prog_name="medallion")
 def medallion() -> None:
     """A shop's clientes, produtos and pedidos into a medallion lakehouse: bronze, silver, gold.
@@ -38,22 +118,10 @@ def medallion() -> None:
     """
 
 
-for command in (
-    *(layers.run, layers.bronze, layers.silver, layers.gold, layers.demo),
-    *(setup.init, inspect.status, inspect.show, inspect.trace, quarantine.quarantine),
-    *(snapshots.snapshots, snapshots.replay, snapshots.prune, snapshots.backup, snapshots.restore),
-    *(operate.schedule_command, operate.health_command, operate.check, operate.reset),
-):
-    medallion.add_command(command)
-    if command not in (layers.demo, operate.schedule_command, operate.health_command):  # they open no lakehouse
-        for leaf in command.commands.values() if isinstance(command, click.Group) else [command]:
-            leaf.params.append(SAMPLE_OPTION)
-
-
 def main(arguments: Sequence[str] | None = None, *, default: str | None = None) -> None:
     """Run the command line and end the process with its exit code. ``default``: the command if none is named first."""
     given = list(sys.argv[1:] if arguments is None else arguments)
-    if default is not None and (not given or given[0] not in medallion.commands):
+    if default is not None and (not given or given[0] not in COMMANDS):
         given.insert(0, default)
     try:
         with redaction.interpreter_filtered(), stopping.on_sigterm():
@@ -79,6 +147,11 @@ def main(arguments: Sequence[str] | None = None, *, default: str | None = None) 
 
 def _show_error(error: MedallionError, *, as_json: bool) -> None:
     """What happened, what was kept, what to do next."""
+    from rich.console import Console
+
+    from elt.cli.context import reporter
+    from elt.progress import JsonReporter, about
+
     kept = error.kept or "everything written so far; writes are idempotent, so running again neither loses nor doubles"
     what, kept, next_step = map(redacted, (error.what, kept, error.next_step))
     if as_json:

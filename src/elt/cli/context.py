@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import date
 from decimal import Decimal
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from rich import box
@@ -15,12 +15,13 @@ from rich.console import Console
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from elt.connections import lakehouse_of, source_of
 from elt.invocation import typed
-from elt.lakehouse.ports import Lakehouse
 from elt.notation import decimal_text
 from elt.progress import JsonReporter, PlainReporter, Reporter, TerminalReporter, about
 from elt.settings import Settings, found, load_settings
+
+if TYPE_CHECKING:
+    from elt.lakehouse.ports import Lakehouse
 
 json_option: Callable[[Callable[..., Any]], Callable[..., Any]] = click.option(
     "--json", "as_json", is_flag=True, help="Print one JSON document to standard output, for scripts."
@@ -76,8 +77,10 @@ def say_settings(say: Reporter) -> None:
 
 
 @contextmanager
-def opened(say: Reporter, *, with_source: bool) -> Iterator[tuple[Settings, Lakehouse]]:
+def opened(say: Reporter, *, with_source: bool) -> "Iterator[tuple[Settings, Lakehouse]]":
     """The settings and the open lakehouse, after saying what is used."""
+    from elt.connections import lakehouse_of, source_of
+
     say_settings(say)
     settings, sample = load_settings(), sample_asked()
     if with_source:

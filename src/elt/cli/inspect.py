@@ -2,18 +2,17 @@
 
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 
 import click
-import pyarrow as pa
 from rich.console import Console
 from rich.filesize import decimal
 from rich.padding import Padding
 from rich.text import Text
 
-from elt.catalog import ANALISE_CLIENTES_PEDIDOS, ANALISE_PRODUTOS, REJEITADOS, TABLES, VALORES_REJEITADOS
+from elt.catalog import ANALYSES, REJEITADOS, TABLES, VALORES_REJEITADOS
 from elt.cli.context import (
     as_text,
     counted,
@@ -28,13 +27,14 @@ from elt.cli.context import (
 )
 from elt.invocation import typed
 from elt.lineage import trace_row
+from elt.notation import value_of
 from elt.progress import SilentReporter
+from elt.rules import Type
 from elt.status import Run, Status, gather
 
-_STAMPED = pa.field("data_ingestao", pa.string())
-SHOWN: dict[str, tuple[str, pa.Schema, str]] = {
-    **{table.name: (table.silver, table.silver_schema.append(_STAMPED), "id") for table in TABLES},
-    **{a.name: (a.gold, a.schema, a.key) for a in (ANALISE_CLIENTES_PEDIDOS, ANALISE_PRODUTOS)},
+SHOWN: dict[str, tuple[str, Mapping[str, Type], str]] = {
+    **{table.name: (table.silver, {**table.silver_types, "data_ingestao": "text"}, "id") for table in TABLES},
+    **{analysis.name: (analysis.gold, analysis.types, analysis.key) for analysis in ANALYSES},
     "rejeitados": ("silver.rejeitados", REJEITADOS, "id"),
     "valores_rejeitados": ("silver.valores_rejeitados", VALORES_REJEITADOS, "id"),
 }
@@ -166,18 +166,21 @@ def _utc(moment: datetime) -> str:
 @json_option
 def show(table: str, limit: int, as_json: bool) -> None:
     """The first rows of a silver or gold table, or of the quarantine."""
-    name, schema, key = SHOWN[table]
+    name, types, key = SHOWN[table]
     with opened(SilentReporter(), with_source=False) as (_, lakehouse):
-        page = next(iter(lakehouse.tables.pages(name, schema, key=key, size=limit)), None)
-        rows = [] if page is None else page.astype(object).where(page.notna(), None).to_dict("records")
+        page = next(iter(lakehouse.tables.rows(name, list(types), key=key, size=limit)), [])
+        rows = [{column: value_of(row[column], held) for column, held in types.items()} for row in page]
         total = lakehouse.tables.count(name)
     if as_json:
         print_json({"table": name, "rows": total, "shown": rows})
         return
-    fields = [field for field in schema if field.name != "id" or "tabela" not in schema.names]  # a hash says nothing
-    columns = [(field.name, "left" if pa.types.is_string(field.type) else "right") for field in fields]
+    columns = [
+        (column, "left" if held == "text" else "right")
+        for column, held in types.items()
+        if column != "id" or "tabela" not in types  # a hash says nothing
+    ]
     # Numbers as text, so that keys and ages get no thousands mark.
-    shown = [[None if row[field.name] is None else as_text(row[field.name]) for field in fields] for row in rows]
+    shown = [[None if row[column] is None else as_text(row[column]) for column, _ in columns] for row in rows]
     print_table(columns, shown, f"{name}: {counted(total, 'row')}")
 
 

@@ -26,7 +26,6 @@ from elt.lakehouse.embedded import open_embedded
 from elt.ledger import LayerResult
 from elt.runner import Runner
 from elt.settings import Settings
-from elt.sources.sample import SampleShop
 
 
 def _moment(text: str) -> datetime:
@@ -122,6 +121,8 @@ def demo(as_json: bool) -> None:
     say = reporter()
     folder = Path(tempfile.mkdtemp(prefix="medallion-demo-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    from elt.sources.sample import SampleShop
+
     lakehouse = open_embedded(folder)
     runner = Runner(lakehouse, say)
     shop = SampleShop()

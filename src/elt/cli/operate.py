@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import click
 from rich.filesize import decimal
 
-from elt import checks, health
+from elt import health
 from elt.catalog import TABLES
 from elt.cli.context import (
     counted,
@@ -89,6 +89,8 @@ def reset(yes: bool, as_json: bool) -> None:
 @json_option
 def check(ends: tuple[str, ...], as_json: bool) -> None:
     """Look whether a run would find what it needs: keys, tables, columns, migrations, space. Nothing stays written."""
+    from elt import checks  # reads the source as bronze does, with what that needs
+
     say_settings(reporter())
     settings = load_settings()
     if ends:

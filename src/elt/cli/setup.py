@@ -3,11 +3,12 @@
 from collections.abc import Iterator
 from contextlib import closing, suppress
 from dataclasses import asdict, replace
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 import click
 
 from elt import access
+from elt.access import Check
 from elt.cli.context import json_option, print_json, reporter, sample_asked, say_settings
 from elt.connections import data_folder, lakehouse_project
 from elt.errors import ConfigurationError, LakehouseError
@@ -19,9 +20,6 @@ from elt.lakehouse.postgres import PostgresTables
 from elt.postgres import EMBEDDED
 from elt.redaction import redacted
 from elt.settings import Settings, load_settings
-
-if TYPE_CHECKING:
-    from elt.hosted import Check
 
 
 @click.command()
@@ -82,15 +80,15 @@ def _database(settings: Settings) -> tuple[str, str] | None:
 
 def _set_up(settings: Settings) -> list[str]:
     """Do what can be done from here; answers what was done. What could not is found by the checks."""
-    from elt import hosted  # with a Supabase project's client, which no other command should wait for
-    from elt.supabase import OPEN_ROLES
-
     done = []
     database = _database(settings)
     if database:
         url, setting = database
         done += migrations.apply(url, setting=setting)
     if project := lakehouse_project(settings):
+        from elt import hosted  # with a Supabase project's client, which nobody else should wait for
+        from elt.supabase import OPEN_ROLES
+
         with project, suppress(LakehouseError):
             if project.role not in OPEN_ROLES and hosted.make_bucket(project, settings.bucket_name):
                 done.append(f"bucket {settings.bucket_name}")
@@ -101,22 +99,22 @@ def _set_up(settings: Settings) -> list[str]:
     return done
 
 
-def _checks(settings: Settings) -> Iterator["Check"]:
+def _checks(settings: Settings) -> Iterator[Check]:
     """Everything this lakehouse needs."""
-    from elt import hosted
-    from elt.lakehouse.supabase import SupabaseTables
-
     lacks = None
     if database := _database(settings):
         url, setting = database
         lacks = [file.stem for file in migrations.pending(url, setting=setting)]
         for name in lacks:
-            yield hosted.Check(name, f"{setting} lacks the migration {name}", "run: medallion init")
-        yield hosted.Check(f"{setting} answers")
+            yield Check(name, f"{setting} lacks the migration {name}", "run: medallion init")
+        yield Check(f"{setting} answers")
         if not lacks:
             with _tables(url, setting) as tables:
                 yield from _access(tables, settings)
     if project := lakehouse_project(settings):
+        from elt import hosted
+        from elt.lakehouse.supabase import SupabaseTables
+
         with project:
             found = list(hosted.checks(project, settings.bucket_name, direct=lacks))
             yield from found
@@ -124,30 +122,28 @@ def _checks(settings: Settings) -> Iterator["Check"]:
                 yield from _access(SupabaseTables(project), settings)
 
 
-def _access(tables: Tables, settings: Settings) -> Iterator["Check"]:
+def _access(tables: Tables, settings: Settings) -> Iterator[Check]:
     """Whether nobody else gets in; what the owner opened on purpose is told, and is not missing."""
-    from elt import hosted
-
     what = "nobody but the pipeline can read or write the lakehouse"
     found = access.look(tables, settings.bucket_in_storage)
     if not found:
-        yield hosted.Check(what)
+        yield Check(what)
     for one in found:
         if one.on_purpose:
-            yield hosted.Check(f"{one.what}; {one.next_step}")
+            yield Check(f"{one.what}; {one.next_step}")
         else:
-            yield hosted.Check(what, one.what, one.next_step)
+            yield Check(what, one.what, one.next_step)
 
 
 def _script(settings: Settings) -> str:
     """What is missing over what can be seen, as SQL."""
-    from elt import hosted
-
     names = None
     if database := _database(settings):
         url, setting = database
         names = [file.stem for file in migrations.pending(url, setting=setting)]
     if project := lakehouse_project(settings):
+        from elt import hosted
+
         with project:
             names = hosted.missing_migrations(project, direct=names)
     if not names and not any(one.problem for one in _checks(settings)):

@@ -7,12 +7,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from elt.catalog import ANALISE_CLIENTES_PEDIDOS, PEDIDOS
+from elt.frames import arrow_schema
 
 ANALYSIS = ANALISE_CLIENTES_PEDIDOS
 """The gold table that this module makes."""
 
-ORDERS = pa.schema(
-    [PEDIDOS.silver_schema.field(name) for name in ("id", "id_cliente", "id_produto", "valor_total", "data_pedido")]
+ORDERS = arrow_schema(
+    {name: PEDIDOS.silver_types[name] for name in ("id", "id_cliente", "id_produto", "valor_total", "data_pedido")}
 )
 """The columns of ``silver.pedidos`` that this analysis reads."""
 
@@ -48,7 +49,7 @@ def _summed(frame: pd.DataFrame, by: list[str]) -> pd.DataFrame:
 
 
 def finish(summary: pd.DataFrame, clientes: pd.DataFrame, produtos: pd.DataFrame) -> pd.DataFrame:
-    """The analysis: columns of ``ANALYSIS.schema``, one row for each customer of the summary, in key order.
+    """The analysis: columns of ``ANALYSIS.types``, one row for each customer of the summary, in key order.
 
     ``clientes`` and ``produtos`` are rows of silver; they hold at least those that the summary names.
     """
@@ -58,7 +59,7 @@ def finish(summary: pd.DataFrame, clientes: pd.DataFrame, produtos: pd.DataFrame
     frame = totals.merge(people, on="id_cliente", how="left")
     frame["categorias_compradas"] = frame["id_cliente"].map(_listed(bought, "categoria"))
     frame["produtos_comprados"] = frame["id_cliente"].map(_listed(bought, "nome_produto"))
-    return frame[list(ANALYSIS.schema.names)].sort_values("id_cliente", ignore_index=True)
+    return frame[list(ANALYSIS.types)].sort_values("id_cliente", ignore_index=True)
 
 
 def _listed(bought: pd.DataFrame, column: str) -> pd.Series:

@@ -3,14 +3,14 @@
 from collections.abc import Sequence
 
 import pandas as pd
-import pyarrow as pa
 
 from elt.catalog import ANALISE_PRODUTOS, PEDIDOS
+from elt.frames import arrow_schema
 
 ANALYSIS = ANALISE_PRODUTOS
 """The gold table that this module makes."""
 
-ORDERS = pa.schema([PEDIDOS.silver_schema.field(name) for name in ("id", "id_produto", "quantidade", "valor_total")])
+ORDERS = arrow_schema({name: PEDIDOS.silver_types[name] for name in ("id", "id_produto", "quantidade", "valor_total")})
 """The columns of ``silver.pedidos`` that this analysis reads."""
 
 
@@ -31,7 +31,7 @@ def combine(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
 
 
 def finish(summary: pd.DataFrame, clientes: pd.DataFrame, produtos: pd.DataFrame) -> pd.DataFrame:
-    """The analysis: columns of ``ANALYSIS.schema``, one row for each product of the summary, in key order.
+    """The analysis: columns of ``ANALYSIS.types``, one row for each product of the summary, in key order.
 
     ``produtos`` are rows of silver; they hold at least those that the summary names.
     """
@@ -39,4 +39,4 @@ def finish(summary: pd.DataFrame, clientes: pd.DataFrame, produtos: pd.DataFrame
         columns={"id": "id_produto", "estoque": "estoque_atual"}
     )
     frame = summary.merge(stock, on="id_produto", how="left")
-    return frame[list(ANALYSIS.schema.names)].sort_values("id_produto", ignore_index=True)
+    return frame[list(ANALYSIS.types)].sort_values("id_produto", ignore_index=True)

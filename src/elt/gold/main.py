@@ -21,7 +21,7 @@ import pyarrow as pa
 
 from elt.catalog import CLIENTES, PRODUTOS, Analysis, Table
 from elt.concurrency import each
-from elt.frames import empty_frame
+from elt.frames import arrow_schema, empty_frame
 from elt.gold import analise_clientes_pedidos, analise_produtos
 from elt.keys import StatusKey
 from elt.lakehouse.batches import upsert_all
@@ -112,14 +112,14 @@ def _compute(transform: Transform, tables: Tables, keys: list[str]) -> pd.DataFr
         part = transform.partial(page)
         summary = part if summary is None else transform.combine([summary, part])
     if summary is None:
-        return empty_frame(transform.ANALYSIS.schema)
+        return empty_frame(arrow_schema(transform.ANALYSIS.types))
     named = each(lambda parent: _named(tables, parent, summary), (CLIENTES, PRODUTOS), tables.in_flight)
     return transform.finish(summary, *named)
 
 
 def _named(tables: Tables, parent: Table, summary: pd.DataFrame) -> pd.DataFrame:
     """The silver rows of the parent that the summary names."""
-    schema = parent.silver_schema
+    schema = arrow_schema(parent.silver_types)
     keys = summary[parent.key.name].drop_duplicates().to_list() if parent.key.name in summary else []
     pages = [
         page

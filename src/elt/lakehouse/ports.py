@@ -6,12 +6,13 @@ Adapters raise ``elt.errors.LakehouseError`` and its kinds, with the server's wo
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
-
-import pandas as pd
-import pyarrow as pa
+from typing import TYPE_CHECKING, Protocol
 
 from elt.lakehouse.quota import Quota
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
 
 
 @dataclass(frozen=True)
@@ -50,15 +51,20 @@ class Tables(Protocol):
         """Rows in one request, at most."""
 
     def pages(
-        self, table: str, schema: pa.Schema, *, key: str, size: int, within: Within | None = None
-    ) -> Iterator[pd.DataFrame]:
+        self, table: str, schema: "pa.Schema", *, key: str, size: int, within: Within | None = None
+    ) -> "Iterator[pd.DataFrame]":
         """The rows, at most ``size`` in memory at a time, in the order of ``key`` (unique among them).
 
         The frames have the columns of ``schema``, as pandas ``ArrowDtype``. A row that changes while it is read comes
         once, in its old or its new state.
         """
 
-    def upsert(self, table: str, rows: pd.DataFrame, *, key: str) -> Written:
+    def rows(
+        self, table: str, columns: Sequence[str], *, key: str, size: int, within: Within | None = None
+    ) -> Iterator[list[dict[str, str | None]]]:
+        """The same for people and for the ledger: without frames, each value as PostgreSQL prints it."""
+
+    def upsert(self, table: str, rows: "pd.DataFrame", *, key: str) -> Written:
         """Write the rows in one transaction: new keys are inserted, known keys updated where a column differs.
 
         Columns of the table that ``rows`` lacks keep their value, or take their default. At most

@@ -1,4 +1,7 @@
-"""``Tables`` over a direct PostgreSQL connection: COPY into a staging table and one merge per batch; COPY out."""
+"""``Tables`` over a direct PostgreSQL connection: COPY into a staging table and one merge per batch; COPY out.
+
+Arrow and pandas are loaded by the first frame: most commands see none.
+"""
 
 import json
 import threading
@@ -6,19 +9,20 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
-import pandas as pd
 import psycopg
-import pyarrow as pa
 from psycopg import sql
 
 from elt.catalog import WRITE_ROWS
 from elt.errors import Unreachable
-from elt.frames import to_frame
 from elt.lakehouse.ports import Within, Written
 from elt.patience import patiently
-from elt.postgres import connect, copy_in, copy_out, print_alike, translated_errors
+from elt.postgres import connect, print_alike, translated_errors
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
 
 T = TypeVar("T")
 
@@ -42,35 +46,54 @@ class PostgresTables:
         self._sessions: dict[int, _Session] = {}
 
     def pages(  # noqa: D102 - see the port
-        self, table: str, schema: pa.Schema, *, key: str, size: int, within: Within | None = None
-    ) -> Iterator[pd.DataFrame]:
-        columns = sql.SQL(", ").join(map(sql.Identifier, schema.names))
+        self, table: str, schema: "pa.Schema", *, key: str, size: int, within: Within | None = None
+    ) -> "Iterator[pd.DataFrame]":
+        from elt.copying import copy_out
+        from elt.frames import to_frame
+
+        def page(connection: psycopg.Connection, query: sql.Composed) -> "pd.DataFrame | None":
+            found = next(iter(copy_out(connection, query, schema, size)), None)
+            return None if found is None else to_frame(found)
+
         last: str | None = None
         while True:
-            conditions = [*([_condition(within)] if within else [])]
-            if last is not None:
-                conditions.append(sql.SQL("{} > {}").format(sql.Identifier(key), sql.Literal(last)))
-            query = sql.SQL("select {} from {} {} order by {} limit {}").format(
-                columns, _name(table), _where(conditions), sql.Identifier(key), sql.Literal(size)
-            )
-            page = self._try(f"reading {table}", partial(_read, query=query, schema=schema, rows=size))
-            if not page:
+            query = _page(table, schema.names, key, last, size, within)
+            frame = self._try(f"reading {table}", partial(page, query=query))
+            if frame is None:
                 return
-            frame = to_frame(page[0])
             last = str(frame[key].iloc[-1])
             yield frame
             if len(frame) < size:
                 return
 
-    def upsert(self, table: str, rows: pd.DataFrame, *, key: str) -> Written:  # noqa: D102
+    def rows(  # noqa: D102 - see the port
+        self, table: str, columns: Sequence[str], *, key: str, size: int, within: Within | None = None
+    ) -> Iterator[list[dict[str, str | None]]]:
+        last: str | None = None
+        while True:
+            query = _page(table, columns, key, last, size, within, as_text=True)
+            found = self._try(f"reading {table}", partial(_fetch, query=query))
+            if not found:
+                return
+            page = [dict(zip(columns, row, strict=True)) for row in found]
+            last = page[-1][key]
+            yield page
+            if len(page) < size:
+                return
+
+    def upsert(self, table: str, rows: "pd.DataFrame", *, key: str) -> Written:  # noqa: D102
+        import pyarrow as pa
+
         if rows.empty:
             return Written()
         data = pa.Table.from_pandas(rows, preserve_index=False)
         inserted, updated = self._try(f"writing {table}", lambda c: self._merge(c, table, data, key))
         return Written(inserted, updated, len(rows) - inserted - updated)
 
-    def _merge(self, connection: psycopg.Connection, table: str, data: pa.Table, key: str) -> tuple[int, int]:
+    def _merge(self, connection: psycopg.Connection, table: str, data: "pa.Table", key: str) -> tuple[int, int]:
         """COPY into a staging table, then one merge; both in one transaction."""
+        from elt.copying import copy_in
+
         columns = list(data.schema.names)
         staging = sql.Identifier(f"staging_{table.replace('.', '_')}")
         others = [name for name in columns if name != key]
@@ -181,8 +204,32 @@ class _Session:
     staged: dict[str, list[str]] = field(default_factory=dict)
 
 
-def _read(connection: psycopg.Connection, query: sql.Composed, schema: pa.Schema, rows: int) -> list[pa.Table]:
-    return list(copy_out(connection, query, schema, rows))
+def _fetch(connection: psycopg.Connection, query: sql.Composed) -> list[tuple[str | None, ...]]:
+    return connection.execute(query).fetchall()
+
+
+def _page(
+    table: str,
+    columns: Sequence[str],
+    key: str,
+    last: str | None,
+    size: int,
+    within: Within | None,
+    *,
+    as_text: bool = False,
+) -> sql.Composed:
+    """The query of at most ``size`` rows whose key comes after ``last``, in the order of the key."""
+    conditions: list[sql.Composable] = [_condition(within)] if within else []
+    if last is not None:
+        conditions.append(sql.SQL("{} > {}").format(sql.Identifier(key), sql.Literal(last)))
+    column = sql.SQL("{}::text" if as_text else "{}")
+    return sql.SQL("select {} from {} {} order by {} limit {}").format(
+        sql.SQL(", ").join(column.format(sql.Identifier(name)) for name in columns),
+        _name(table),
+        _where(conditions),
+        sql.Identifier(*table.split("."), key),  # not the text of that name
+        sql.Literal(size),
+    )
 
 
 def _name(table: str) -> sql.Identifier:

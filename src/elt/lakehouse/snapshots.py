@@ -17,10 +17,8 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import MAXYEAR, UTC, datetime, timedelta
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from elt.concurrency import each
@@ -29,6 +27,9 @@ from elt.invocation import typed
 from elt.lakehouse.ports import Bucket, Lakehouse
 from elt.progress import Reporter, about
 from elt.sources.identity import named_by
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 FORMAT = 1
 MANIFEST = "_manifest.json"
@@ -429,12 +430,15 @@ def write_manifest(bucket: Bucket, manifest: Manifest) -> None:
 
 def read_rows(
     bucket: Bucket, table: TableSnapshot, columns: Sequence[str], rows: int, at_hand: Mapping[str, bytes] | None = None
-) -> Iterator[pa.Table]:
+) -> "Iterator[pa.Table]":
     """The table's rows in the order of the snapshot, ``rows`` at a time: only ``columns``, all text.
 
     Each part is checked against its manifest before a row of it is used. ``columns`` that a part does not have come as
     NULL. ``at_hand``: parts, by path, that were read and checked already.
     """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
     for part in table.parts:
         content = (at_hand or {}).get(part.path) or checked(bucket, part)
         file = pq.ParquetFile(pa.BufferReader(content))
@@ -448,6 +452,9 @@ def read_rows(
 
 def checked(bucket: Bucket, part: Part) -> bytes:
     """The part's bytes, if they are those the manifest promised, with as many rows."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
     try:
         content = bucket.get(part.path)
     except Missing:

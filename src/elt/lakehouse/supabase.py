@@ -1,25 +1,28 @@
-"""``Tables`` and ``Bucket`` over the HTTP API of a Supabase project: PostgREST and Storage."""
+"""``Tables`` and ``Bucket`` over the HTTP API of a Supabase project: PostgREST and Storage.
+
+Arrow and pandas are loaded by the first frame: most commands see none.
+"""
 
 import builtins
 import uuid
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-import pandas as pd
-import pyarrow as pa
 from postgrest.types import CountMethod
 from storage3.types import FileOptions, ListBucketFilesOptions
 
 from elt.catalog import WRITE_ROWS
 from elt.concurrency import each
 from elt.errors import Denied, LakehouseError, Missing, Rejected, Timeout, TooLarge
-from elt.frames import to_frame
 from elt.lakehouse.ports import Within, Written
-from elt.postgres import decimals_as_text
 from elt.supabase import Project
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
 
 FILTER_BYTES = 6_000
 """Values of one filter in a URL, at most: gateways refuse a request line over 8 KiB."""
@@ -57,12 +60,24 @@ class SupabaseTables:
         self.in_flight = project.in_flight
         self.write_rows = min(write_rows, WRITE_ROWS)
 
-    def pages(
-        self, table: str, schema: pa.Schema, *, key: str, size: int, within: Within | None = None
-    ) -> Iterator[pd.DataFrame]:
+    def pages(  # noqa: D102 - see the port
+        self, table: str, schema: "pa.Schema", *, key: str, size: int, within: Within | None = None
+    ) -> "Iterator[pd.DataFrame]":
+        for found in self._columns(table, schema.names, key, size, within):
+            yield _typed(found, schema)
+
+    def rows(  # noqa: D102 - see the port
+        self, table: str, columns: Sequence[str], *, key: str, size: int, within: Within | None = None
+    ) -> Iterator[list[dict[str, str | None]]]:
+        for found in self._columns(table, columns, key, size, within):
+            yield [dict(zip(columns, row, strict=True)) for row in zip(*(found[name] for name in columns), strict=True)]
+
+    def _columns(
+        self, table: str, columns: Sequence[str], key: str, size: int, within: Within | None
+    ) -> Iterator[dict[str, list[str | None]]]:
         """Pages of one request each. A page with fewer rows than asked for is the last one: nothing cuts its answer."""
         rows = min(size, READ_ROWS)
-        wanted = {"p_tabela": table, "p_colunas": list(schema.names), "p_chave": key}
+        wanted: dict[str, object] = {"p_tabela": table, "p_colunas": list(columns), "p_chave": key}
         if within:
             wanted |= {"p_filtro": within.column, "p_valores": list(within.values)}
         last: str | None = None
@@ -74,15 +89,17 @@ class SupabaseTables:
                     raise
                 rows //= 2
                 continue
-            frame = _typed(found, schema)
-            if frame.empty:
+            count = len(found[key])
+            if not count:
                 return
             last = found[key][-1]
-            yield frame
-            if len(frame) < rows or (within and within.column == key and len(within.values) <= rows):
+            yield found
+            if count < rows or (within and within.column == key and len(within.values) <= rows):
                 return
 
-    def upsert(self, table: str, rows: pd.DataFrame, *, key: str) -> Written:  # noqa: D102
+    def upsert(self, table: str, rows: "pd.DataFrame", *, key: str) -> Written:  # noqa: D102
+        import pyarrow as pa
+
         if rows.empty:
             return Written()
         data = pa.Table.from_pandas(rows, preserve_index=False)
@@ -137,15 +154,23 @@ def _chunks(within: Within) -> list[Within]:
     return [Within(within.column, values) for values in chunks]
 
 
-def _typed(columns: dict[str, list[str | None]], schema: pa.Schema) -> pd.DataFrame:
+def _typed(columns: dict[str, list[str | None]], schema: "pa.Schema") -> "pd.DataFrame":
     """Columns of text as a frame with the schema's types."""
+    import pyarrow as pa
+
+    from elt.frames import to_frame
+
     return to_frame(
         pa.table([pa.array(columns[name], pa.string()) for name in schema.names], schema.names).cast(schema)
     )
 
 
-def _texts(data: pa.Table) -> dict[str, list[str | None]]:
+def _texts(data: "pa.Table") -> dict[str, list[str | None]]:
     """Each column's values as PostgreSQL reads them from text; NaN and every kind of missing value is None."""
+    import pyarrow as pa
+
+    from elt.copying import decimals_as_text
+
     data = decimals_as_text(data)
     return {name: data.column(name).cast(pa.string()).to_pylist() for name in data.schema.names}
 

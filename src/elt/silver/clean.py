@@ -15,8 +15,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from elt.catalog import BROKEN_LINE, REJEITADOS, VALORES_REJEITADOS, Column, Table
-from elt.frames import to_frame
-from elt.rules import Unreadable
+from elt.frames import ARROW, arrow_schema, to_frame
+from elt.rules import Type, Unreadable
 
 TEXT = pd.ArrowDtype(pa.string())
 
@@ -63,7 +63,7 @@ def clean(
                 reasons.setdefault(label, []).append(reason)
             else:
                 unreadable.append((label, column.name, raw[position].as_py(), reason))
-    frame = to_frame(pa.table(read, schema=table.silver_schema)).set_axis(batch.index)
+    frame = to_frame(pa.table(read, schema=arrow_schema(table.silver_types))).set_axis(batch.index)
     rejected = refusals(frame["id"], {label: "; ".join(found) for label, found in reasons.items()})
     kept = [entry for entry in unreadable if entry[0] not in reasons]
     labels = [entry[0] for entry in kept]
@@ -87,7 +87,7 @@ def refusals(keys: pd.Series, reasons: Mapping[Hashable, str]) -> pd.DataFrame:
 
 
 def read_column(column: Column, raw: pa.Array, *, numeric: bool = False) -> tuple[pa.Array, pa.Array]:
-    """The column's values (its rule's Arrow type) and, where a value cannot be read, the reason (else NULL).
+    """The column's values (of its rule's type, as Arrow) and, where a value cannot be read, the reason (else NULL).
 
     Each distinct value is read once. Blank is NULL in both.
     """
@@ -110,7 +110,7 @@ def read_column(column: Column, raw: pa.Array, *, numeric: bool = False) -> tupl
             values.append(None)
             reasons.append(f"não é um número: '{text[:60]}'")
     return (
-        pa.array(values, column.rule.arrow_type).take(trimmed.indices),
+        pa.array(values, ARROW[column.rule.type]).take(trimmed.indices),
         pa.array(reasons, pa.string()).take(trimmed.indices),
     )
 
@@ -153,6 +153,6 @@ def _identifier(*parts: str) -> str:
     return hashlib.md5("\x1f".join(parts).encode(), usedforsecurity=False).hexdigest()
 
 
-def _frame(entries: Sequence[tuple[str | None, ...]], schema: pa.Schema) -> pd.DataFrame:
-    arrays = [pa.array([entry[position] for entry in entries], pa.string()) for position in range(len(schema))]
-    return to_frame(pa.table(arrays, schema=schema))
+def _frame(entries: Sequence[tuple[str | None, ...]], types: Mapping[str, Type]) -> pd.DataFrame:
+    arrays = [pa.array([entry[position] for entry in entries], pa.string()) for position in range(len(types))]
+    return to_frame(pa.table(arrays, schema=arrow_schema(types)))

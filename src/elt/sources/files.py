@@ -13,8 +13,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from elt.catalog import BROKEN_LINE
+from elt.copying import all_decimals
 from elt.errors import SourceError
-from elt.notation import all_decimals
 from elt.sources import identity
 
 csv.field_size_limit(2**31 - 1)

@@ -2,9 +2,10 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-import pyarrow as pa
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 
 class Extract(Protocol):
@@ -32,7 +33,7 @@ class Extract(Protocol):
     def count(self, table: str) -> int | None:
         """The exact number of rows, or None if only reading them all tells."""
 
-    def pages(self, table: str, rows: int) -> Iterator[pa.Table]:
+    def pages(self, table: str, rows: int) -> "Iterator[pa.Table]":
         """Every row once, at most ``rows`` of them at a time, all columns as text exactly as the source prints them.
 
         One column more, ``catalog.BROKEN_LINE``, may hold lines that do not fit the table's header.

@@ -9,8 +9,9 @@ import pyarrow as pa
 from psycopg import sql
 
 from elt.catalog import TABLES, Table
+from elt.copying import copy_out
 from elt.errors import SourceError
-from elt.postgres import connect, copy_out, database_of, print_alike, translated_errors
+from elt.postgres import connect, database_of, print_alike, translated_errors
 from elt.sources.identity import of_database
 from elt.sources.port import ACCEPT
 

@@ -1,0 +1,108 @@
+"""What every command pays before it works: no command loads what it does not need, by name."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from elt.cli import COMMANDS
+from elt.environment import HOME
+from elt.lakehouse.embedded import start_postgres
+
+HEAVY = ("pandas", "pyarrow", "numpy", "supabase", "postgrest", "storage3", "httpx", "apscheduler")
+"""Packages that take longer to load than a command that only looks takes in all."""
+
+FRAMES = {"pandas", "pyarrow", "numpy"}
+NEEDED: dict[str, set[str]] = {
+    "--help": set(),
+    "--version": set(),
+    "no-such-command": set(),
+    "run --no-such-option": set(),
+    **{f"{command} --help": set() for command in COMMANDS},
+    "run": FRAMES,
+    "bronze": FRAMES,  # Arrow for the parts, and numpy for the sample shop
+    "silver": FRAMES,
+    "gold": FRAMES,
+    "init": set(),
+    "check": FRAMES,  # it reads the source as bronze does
+    "status": set(),
+    "show clientes": set(),
+    "trace clientes 1": FRAMES,  # it reads the row's part of bronze
+    "quarantine list": set(),
+    "quarantine summary": set(),
+    "snapshots": set(),
+    "prune --keep 9": set(),
+    "backup copy": FRAMES,  # it checks each part
+    "restore copy": FRAMES,
+    "health": set(),
+}
+"""Each command as typed, over the sample shop in an embedded lakehouse, and what of ``HEAVY`` it may load."""
+
+ELSEWHERE = {"demo", "replay", "reset", "schedule"}
+"""Commands that are whole runs, ask, or do not end: their modules are those of the commands above."""
+
+LOADED = """
+import json, os, sys
+found = {}
+for typed in json.loads(sys.argv[1]):
+    reader, writer = os.pipe()
+    if not os.fork():
+        sys.argv = ["medallion", *typed.split()]
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        os.dup2(1, 2)
+        try:
+            from elt.start import main
+            main()
+        except SystemExit:
+            pass
+        os.write(writer, json.dumps(sorted({name.partition(".")[0] for name in sys.modules})).encode())
+        os._exit(0)
+    os.close(writer)
+    with os.fdopen(reader) as answer:
+        found[typed] = json.loads(answer.read())
+    os.wait()
+print(json.dumps(found))
+"""
+"""Each command in a process of its own, forked off one that has loaded nothing."""
+
+
+@pytest.fixture(scope="module")
+def loaded(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str]]:
+    """By command as typed: the packages that it had loaded at its end."""
+    folder = tmp_path_factory.mktemp("started")
+    start_postgres(folder / "data" / "sample")  # one server for all of them
+    environment = {"PATH": os.environ["PATH"], HOME: str(folder)}
+    answer = subprocess.run(
+        [sys.executable, "-c", LOADED, json.dumps(list(NEEDED))],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    found: dict[str, list[str]] = json.loads(answer.stdout)
+    return found
+
+
+@pytest.mark.parametrize("typed", NEEDED)
+def test_a_command_loads_nothing_heavy_that_it_does_not_need(typed: str, loaded: dict[str, list[str]]) -> None:
+    assert set(loaded[typed]) & set(HEAVY) <= NEEDED[typed]
+
+
+def test_what_the_layers_need_is_loaded(loaded: dict[str, list[str]]) -> None:
+    assert set(loaded["run"]) >= FRAMES
+
+
+def test_the_scheduler_holds_no_frames_for_years() -> None:
+    code = "import sys, elt.schedule, elt.cli.operate; print(*sys.modules)"
+    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+
+    assert set(answer.stdout.split()) & {"pandas", "pyarrow", "numpy", "supabase"} == set()
+
+
+def test_every_command_is_looked_at() -> None:
+    looked_at = {typed.split()[0] for typed, needed in NEEDED.items() if "--help" not in typed}
+
+    assert set(COMMANDS) - ELSEWHERE <= looked_at
