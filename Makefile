@@ -6,7 +6,7 @@ QUIET := $(shell test -t 2 || echo --quiet)
 INSTALL := $(if $(shell command -v uv),uv pip install --compile-bytecode --python $(BIN)/python,$(BIN)/python -m pip install --disable-pip-version-check) $(QUIET)
 COMPILE = $(BIN)/uv pip compile --universal --generate-hashes --quiet --no-header --no-annotate --python-version 3.11
 
-.PHONY: help run test test-supabase lint bench keys pictures lock clean
+.PHONY: help run test coverage test-supabase lint bench keys pictures lock clean
 
 help:  ## what there is to make
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -14,8 +14,11 @@ help:  ## what there is to make
 run: .venv/run  ## bronze, silver, gold: the sample shop into ./data, or what .env says
 	@$(BIN)/medallion run
 
-test: .venv/dev  ## every test that needs no credentials, and which branches they take
-	$(BIN)/pytest -n auto --dist worksteal --cov
+test: .venv/dev  ## every test that needs no credentials
+	$(BIN)/pytest -n auto --dist worksteal
+
+coverage: .venv/dev  ## the same, half as fast again, and which branches of the program no test takes
+	$(BIN)/pytest -n auto --dist worksteal --cov --cov-report=term
 
 test-supabase: .venv/dev  ## the contract tests on a real, empty project: SUPABASE_TEST_URL, SUPABASE_TEST_KEY
 	@test -n "$$SUPABASE_TEST_URL" && test -n "$$SUPABASE_TEST_KEY" || (echo "set SUPABASE_TEST_URL and SUPABASE_TEST_KEY (a secret key) of an empty project with the migrations applied"; exit 2)
