@@ -40,6 +40,7 @@ def main() -> None:
     found = {orders: measured(orders) for orders in (small, large)}
     _print_layers(found)
     _print_comparison(found)
+    _print_startup()
     met = [_memory_is_flat(run, found[small][run], found[large][run]) for run in ("first run", "second run")]
     sys.exit(0 if all(met) else 1)
 
@@ -64,6 +65,15 @@ def _print_comparison(found: dict[int, dict[str, Figures]]) -> None:
         for what, figure in figures.items():
             times = f"{first / figure['seconds']:.1f} times as long" if what != "first run" else ""
             print(f"| {orders:,} | {what} | {figure['seconds']:.1f} | {figure['peak_mb']:.0f} | {times} |")
+
+
+def _print_startup() -> None:
+    answer = subprocess.run(
+        [sys.executable, "-m", "benchmarks.startup"], check=True, stdout=subprocess.PIPE, text=True
+    ).stdout
+    print("\n| command | seconds | CPU seconds | peak RSS, MB |\n|---|---:|---:|---:|")
+    for command, cost in json.loads(answer).items():
+        print(f"| {command} | {cost['seconds']:.2f} | {cost['cpu_seconds']:.2f} | {cost['peak_mb']:.0f} |")
 
 
 def _memory_is_flat(run: str, small: Figures, large: Figures) -> bool:

@@ -169,7 +169,7 @@ def test_two_runs_and_a_reader_at_once_share_one_server(tmp_path: Path) -> None:
 def test_kills_at_random_moments_brick_no_folder_leave_no_server_lose_no_row_and_touch_no_stranger(
     tmp_path: Path,
 ) -> None:
-    figures = kill_often(10, 22, tmp_path, container=False)
+    figures = kill_often(8, 22, tmp_path, container=False)
     assert figures.good, figures
 
 
