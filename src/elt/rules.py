@@ -171,7 +171,7 @@ def read_number(raw: RawValue) -> Decimal:
     """
     if isinstance(raw, Decimal):
         return _finite(raw, raw)
-    text = raw.strip().replace("\u00a0", " ").replace("\u2212", "-")
+    text = raw.strip().replace("\u2212", "-")
     amount = _CURRENCY.sub(r"\1", text)
     in_reais = amount != text
     amount = amount.strip()
@@ -253,9 +253,7 @@ def read_date(raw: RawValue) -> date:
         elif match := _SLASHED_ISO.fullmatch(text):
             found = date(*(int(part) for part in match.groups()))
         elif len(text) < 10 or text[4] != "-":
-            raise ValueError(text)
-        elif len(text) == 10:
-            found = date.fromisoformat(text)
+            raise ValueError
         else:
             moment = datetime.fromisoformat(_SHORT_OFFSET.sub(r"\1\3:00", text))
             found = (moment.astimezone(SHOP_TIME_ZONE) if moment.tzinfo else moment).date()
