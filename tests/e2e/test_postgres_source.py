@@ -136,7 +136,7 @@ def test_null_the_empty_text_and_every_odd_text_come_as_they_are(shop_url: str) 
 
 
 def test_a_database_in_latin_1_is_read_as_well(new_empty_database: Callable[[str], str]) -> None:
-    url = new_empty_database("encoding 'LATIN1' lc_collate 'C' lc_ctype 'C'")
+    url = new_empty_database("encoding 'LATIN1' locale_provider libc lc_collate 'C' lc_ctype 'C'")
     execute(url, SHOP)
     with PostgresSource(url).open() as extract:
         assert rows(extract, "clientes")[0]["cidade"] == "São Paulo"
