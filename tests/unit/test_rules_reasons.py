@@ -1,4 +1,4 @@
-"""Every reason as the quarantine shows it, with the value that it is about; and the last value on either side of a bound."""
+"""Every reason as the quarantine shows it, with its value; and the last value on either side of a bound."""
 
 from collections.abc import Callable
 from decimal import Decimal
