@@ -266,7 +266,8 @@ def ascii_url(server_url: str) -> Iterator[str]:
     """A database that does not say in which encoding its text is."""
     with psycopg.connect(server_url, autocommit=True) as connection:
         connection.execute(
-            "create database bytes template template0 encoding 'SQL_ASCII' locale_provider libc lc_collate 'C' lc_ctype 'C'"
+            "create database bytes template template0 encoding 'SQL_ASCII' locale_provider libc "
+            "lc_collate 'C' lc_ctype 'C'"
         )
         yield server_url.replace("/postgres?", "/bytes?")
         connection.execute("drop database bytes with (force)")
