@@ -132,7 +132,7 @@ def _round(
         time.sleep(chance.uniform(0, within))
         killed = _kill(chance, what, program, folder)
         with suppress(subprocess.TimeoutExpired):  # one whose server was killed ends by itself, mostly soon
-            program.wait(20)
+            program.wait(5)
         if program.poll() is None:
             os.killpg(program.pid, signal.SIGKILL)
             program.wait()

@@ -401,3 +401,13 @@ def test_without_a_way_to_make_that_user_it_is_said(tmp_path: Path, monkeypatch:
     monkeypatch.setattr(server_user, "OWN", "-no name at all-")
     with pytest.raises(ConfigurationError, match=r"and a user for it could not be made \(useradd"):
         start_postgres(tmp_path / "data")
+
+
+@as_root
+def test_the_folder_around_stays_roots_though_it_holds_nothing_but_the_data_folder(
+    closed: Path, elsewhere: Path
+) -> None:
+    """``closed`` looks."""
+    start_postgres(closed / "postgres")
+    launcher.leave(closed / "postgres")
+    assert len(list(elsewhere.iterdir())) == 1

@@ -404,6 +404,13 @@ def test_no_variable_of_the_environment_reaches_the_server_and_its_locale_is_alw
     assert out.splitlines() == ["2026-11-25", "b C.UTF-8 ÇÃO"], err
 
 
+def test_a_python_that_needs_its_library_named_has_it_in_the_keeper_and_the_server_does_not_see_it(data: Path) -> None:
+    with program(data, env={"LD_LIBRARY_PATH": "/opt/python/lib"}) as using:
+        using.wait_for_url()
+        seen = {kind: process.environ().get("LD_LIBRARY_PATH") for process, kind in processes_of(data)}
+    assert (seen["keeper"], seen["postmaster"]) == ("/opt/python/lib", None)
+
+
 def test_a_server_of_the_settings_is_still_reached_by_the_service_of_the_environment(
     server_url: str, tmp_path: Path
 ) -> None:

@@ -22,6 +22,9 @@ STOP_SECONDS = 60.0
 LOG_BYTES = 1_000_000
 """The server's log is cut when it is longer; its end stays."""
 
+FOR_PYTHON = ("LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH")
+"""Variables that some Pythons need to start, and PostgreSQL, which has its libraries beside it, must not see."""
+
 _PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
 
 
@@ -61,6 +64,8 @@ def _started(uid: int, gid: int, command: Sequence[str]) -> int:
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, signal.SIG_DFL)
         os.umask(0o077)
+        for variable in FOR_PYTHON:
+            os.environ.pop(variable, None)
         if uid:
             os.setgroups([])
             os.setgid(gid)

@@ -278,7 +278,7 @@ def _start(data: Path, account: Account, lock: int) -> int:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
-            env=environment(),
+            env=environment() | {name: os.environ[name] for name in keeper.FOR_PYTHON if name in os.environ},
             pass_fds=(lock, cluster_lock),
             start_new_session=True,
         )

