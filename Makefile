@@ -57,7 +57,7 @@ clean:  ## remove the virtual environment; your ./data stays
 .venv/run: requirements.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; try: make PYTHON=python3.12 " + "$(MAKECMDGOALS)")'
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	@echo "installing into .venv the $$(grep -c == requirements.txt) packages that requirements.txt locks, about 120 MB; this is done once"
+	@echo "installing into .venv the $$(grep -c == requirements.txt) packages that requirements.txt locks, about 110 MB; this is done once"
 	@$(INSTALL) --require-hashes -r requirements.txt
 	@echo "installing the pipeline itself"
 	@$(INSTALL) --no-deps --editable .

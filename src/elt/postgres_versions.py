@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from elt.lakehouse.ports import Tables
 
 NEWEST = {15: 20, 16: 15, 17: 11, 18: 6}
-"""The newest minor release, as far as known, of each major that is maintained (https://www.postgresql.org/versions.json).
+"""The newest minor release that is known of each major that is maintained (https://www.postgresql.org/versions.json).
 
-Renewed with the lock: a test holds it against the wheel's release.
+Renewed with the lock: a test holds it against the wheel's release. All are of August 2026, but 15.20, of November.
 """
 
 
