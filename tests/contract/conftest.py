@@ -27,7 +27,10 @@ _KEYS = {
 }
 
 
-@pytest.fixture(params=["embedded", "supabase", *(["project"] if all(_REAL_VALUES.values()) else [])])
+HOSTED = ["supabase", *(["project"] if all(_REAL_VALUES.values()) else [])]
+
+
+@pytest.fixture(params=["embedded", *HOSTED])
 def any_lakehouse(request: pytest.FixtureRequest) -> Iterator[Lakehouse]:
     """An empty lakehouse over each adapter; over a real project if ``SUPABASE_TEST_URL`` and its key are given."""
     if request.param == "embedded":
