@@ -4,9 +4,12 @@ import multiprocessing
 import os
 import signal
 from collections.abc import Callable
+from functools import cache
+from multiprocessing import forkserver
 from pathlib import Path
 
 import pandas as pd
+import pytest
 
 from elt.gold import main as gold
 from elt.lakehouse.folder import FolderBucket
@@ -19,6 +22,15 @@ from elt.sources.files import FilesSource
 
 _SERVER = multiprocessing.get_context("forkserver")
 _SERVER.set_forkserver_preload([__name__])
+
+
+@cache
+def _loaded_once() -> None:
+    """Start the server of forks so that it finds this module: it begins in whatever folder a test is in."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", str(Path(__file__).parents[1]))
+        forkserver.ensure_running()
+
 
 ROWS_AT_A_TIME = 4
 """Small batches, so that a small shop takes many writes."""
@@ -74,6 +86,7 @@ def _run(url: str, bucket: Path, shop: Path, kill_before: int) -> None:
 
 def run_killed_before(url: str, bucket: Path, shop: Path, write: int) -> bool:
     """Run in a child that dies before its write number ``write``; False if the run ended before it got there."""
+    _loaded_once()
     child = _SERVER.Process(target=_run, args=(url, bucket, shop, write))
     child.start()
     child.join()
