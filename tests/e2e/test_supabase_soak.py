@@ -14,7 +14,7 @@ from tests.gateway.fixtures import Gateway
 from tests.hosted import fill_shop, lakehouse_of, project_of, shop_of
 from tests.shops import contents
 
-RUNS = 20
+RUNS = 12
 SHARE = 0.05
 KINDS: tuple[dict[str, object], ...] = (
     {"kind": "status", "status": 429},
