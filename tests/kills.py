@@ -28,7 +28,7 @@ from typing import IO
 import psutil
 import psycopg
 
-from elt.lakehouse import launcher
+from elt.lakehouse import keeper, launcher
 from tests import containers
 
 ROOT = Path(__file__).parents[1]
@@ -103,6 +103,8 @@ def kill_often(kills: int, seed: int, workplace: Path, *, container: bool) -> Fi
                 figures.strangers_touched += _touched(stranger, connection)
                 if new:
                     shutil.rmtree(folder, ignore_errors=True)
+                if (number + 1) % 10 == 0:
+                    print(f"{number + 1} of {kills} kills", file=sys.stderr, flush=True)  # noqa: T201 - it takes long
     finally:
         stranger.kill()
         stranger.wait()
@@ -215,7 +217,7 @@ def processes_of(folder: Path) -> list[tuple[psutil.Process, str]]:
     return found
 
 
-def _count_left(figures: Figures, folder: Path, after: str, seconds: float = 60.0) -> None:
+def _count_left(figures: Figures, folder: Path, after: str, seconds: float = keeper.STOP_SECONDS + 30) -> None:
     """Count the processes that are still there after so many seconds, and end them."""
     deadline = time.monotonic() + seconds
     while (left := processes_of(folder)) and time.monotonic() < deadline:

