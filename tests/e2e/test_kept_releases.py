@@ -177,6 +177,21 @@ def test_every_snapshot_replayed_gives_what_it_gave_then(restored: Restored) -> 
         assert keys[0] == restored.kept.figures(moment)["keys"][0]
 
 
+def test_what_was_before_its_reset_stays_another_shops(restored: Restored) -> None:
+    listed = {one["snapshot"]: one["state"] for one in restored.medallion("snapshots")["snapshots"]}
+    own = snapshots_in(restored.bucket)
+    assert {snapshot for snapshot, state in listed.items() if state == "applied"} == set(own)
+    assert [state for snapshot, state in listed.items() if snapshot not in own] == ["another shop's"]
+
+
+def test_what_its_killed_run_left_is_swept_and_nothing_that_a_snapshot_points_at(restored: Restored) -> None:
+    manifests = [json.loads(path.read_text(encoding="utf-8")) for path in restored.bucket.rglob("_manifest.json")]
+    needed = {part["path"] for one in manifests for table in one["tables"].values() for part in table["parts"]}
+    there = {path.relative_to(restored.bucket).as_posix() for path in restored.bucket.rglob("*.parquet")}
+    assert there - needed
+    assert set(restored.medallion("bronze", "--sweep")["removed"]) == there - needed
+
+
 def test_its_env_is_understood_whole(kept: Kept, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     kept.unpack(tmp_path / "home")
     monkeypatch.setenv(environment.HOME, str(tmp_path / "home"))
