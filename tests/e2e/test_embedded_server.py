@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tarfile
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from urllib.parse import quote
 
@@ -181,7 +181,8 @@ def test_a_first_start_killed_in_the_middle_of_initdb_is_begun_again(tmp_path: P
     with program(data) as killed:
         wait_until((data / "postgres.partial" / "global").exists, "initdb to be at work")
         for process, _ in processes_of(data):
-            process.kill()
+            with suppress(psutil.NoSuchProcess):  # a server without its keeper, or its postmaster, ends by itself
+                process.kill()
         killed.kill()
     assert not (data / "postgres").exists()
     with program(data) as again:
@@ -360,7 +361,8 @@ def test_the_folder_of_a_killed_servers_socket_is_removed_by_the_next_start(made
         killed.wait_for_url()
         folder = Path((data / ".server").read_text())
         for process, _ in processes_of(data):
-            process.kill()
+            with suppress(psutil.NoSuchProcess):  # a server without its keeper, or its postmaster, ends by itself
+                process.kill()
         killed.kill()
     wait_until_gone(data)
     assert folder.exists()
