@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from elt.catalog import ANALISE_CLIENTES_PEDIDOS, ANALISE_PRODUTOS, REJEITADOS, TABLES, VALORES_REJEITADOS, Table
+from elt.catalog import ANALYSES, REJEITADOS, TABLES, VALORES_REJEITADOS, Table
 from elt.frames import arrow_schema
 from elt.lakehouse.ports import Lakehouse
 from elt.sources.files import FilesSource
@@ -57,7 +57,7 @@ def write_table(folder: Path, name: str, rows: Sequence[Row], columns: Sequence[
 def contents(lakehouse: Lakehouse, tables: Sequence[Table] = TABLES) -> dict[str, list[tuple[object, ...]]]:
     """Every row of silver, gold and the quarantine, without what depends on the moment of the run."""
     read = {table.silver: (arrow_schema(table.silver_types), "id") for table in tables}
-    read |= {a.gold: (arrow_schema(a.types), a.key) for a in (ANALISE_CLIENTES_PEDIDOS, ANALISE_PRODUTOS)}
+    read |= {a.gold: (arrow_schema(a.types), a.key) for a in ANALYSES}
     found = {name: rows_of(lakehouse, name, schema, key) for name, (schema, key) in read.items()}
     for name, types in (("silver.rejeitados", REJEITADOS), ("silver.valores_rejeitados", VALORES_REJEITADOS)):
         without_snapshot = arrow_schema({column: held for column, held in types.items() if column != "snapshot"})

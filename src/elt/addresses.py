@@ -8,9 +8,6 @@ value.
 import ipaddress
 import re
 
-import psycopg
-from psycopg.conninfo import conninfo_to_dict
-
 from elt.errors import ConfigurationError
 
 ENCODED = {"@": "%40", "/": "%2F", "?": "%3F", "#": "%23", "[": "%5B", "]": "%5D", "%": "%25", " ": "%20"}
@@ -45,6 +42,9 @@ def check_database(url: str, setting: str) -> None:
                 f"write {setting} as postgresql://user:password@host:5432/database, without quotes in the value",
             )
         _check_signs(rest, setting)
+    import psycopg  # slow to load: the scheduler, which lives for years, and its health open no database
+    from psycopg.conninfo import conninfo_to_dict
+
     try:
         conninfo_to_dict(url)
     except psycopg.Error:  # its words would show the value
@@ -93,6 +93,8 @@ def _how_to_write() -> str:
 
 def hosts_of_database(url: str) -> list[str]:
     """The hosts that the address of a PostgreSQL names: mostly one, none for a socket of this machine."""
+    from psycopg.conninfo import conninfo_to_dict
+
     return [host for host in str(conninfo_to_dict(url).get("host") or "").split(",") if host]
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from elt import access
 from elt.bronze.extract import check_columns
 from elt.bronze.main import shop_of
-from elt.catalog import ANALISE_CLIENTES_PEDIDOS, ANALISE_PRODUTOS, TABLES
+from elt.catalog import ANALYSES, TABLES
 from elt.connections import lakehouse_of, lakehouse_project, source_of
 from elt.errors import Full, MedallionError
 from elt.lakehouse import snapshots
@@ -73,8 +73,8 @@ def check_lakehouse(settings: Settings, *, sample: bool = False) -> Ready:
     A warning says what is open because the owner opened it on purpose.
     """
     with lakehouse_of(settings, sample=sample, loading=True) as lakehouse:
-        analyses = (ANALISE_CLIENTES_PEDIDOS.gold, ANALISE_PRODUTOS.gold)
-        for name in (*(table.silver for table in TABLES), *analyses, "controle.execucoes"):
+        silver, gold = [table.silver for table in TABLES], [analysis.gold for analysis in ANALYSES]
+        for name in (*silver, *gold, "controle.execucoes"):
             lakehouse.tables.count(name)
         snapshot = snapshots.new_snapshot_id(None, datetime.now(UTC))  # what a killed check leaves is swept
         path, content = f"{snapshot}/check/part-{uuid.uuid4().hex}.parquet", bytes(PROBE_BYTES)

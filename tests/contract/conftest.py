@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 import pyarrow as pa
 import pytest
 
-from elt.catalog import ANALISE_CLIENTES_PEDIDOS, ANALISE_PRODUTOS, TABLES
+from elt.catalog import ANALYSES, TABLES
 from elt.lakehouse.ports import Lakehouse, Within
 from elt.supabase import Project
 from tests.gateway.fixtures import Gateway
@@ -17,12 +17,12 @@ _REAL_VALUES = {name: os.environ.get(name, "") for name in REAL}  # read before 
 _WRITTEN = (
     *(table.silver for table in reversed(TABLES)),
     *("silver.rejeitados", "silver.valores_rejeitados"),
-    *(ANALISE_CLIENTES_PEDIDOS.gold, ANALISE_PRODUTOS.gold),
+    *(analysis.gold for analysis in ANALYSES),
     *("controle.pendencias", "controle.execucoes"),
 )
 
 _KEYS = {
-    **{analysis.gold: analysis.key for analysis in (ANALISE_CLIENTES_PEDIDOS, ANALISE_PRODUTOS)},
+    **{analysis.gold: analysis.key for analysis in ANALYSES},
     "controle.pendencias": "chave",
 }
 

@@ -15,33 +15,40 @@ HEAVY = ("pandas", "pyarrow", "numpy", "supabase", "postgrest", "storage3", "htt
 """Packages that take longer to load than a command that only looks takes in all."""
 
 FRAMES = {"pandas", "pyarrow", "numpy"}
+ARROW = {"pyarrow", "numpy"}
 NEEDED: dict[str, set[str]] = {
     "--help": set(),
     "--version": set(),
     "no-such-command": set(),
     "run --no-such-option": set(),
-    **{f"{command} --help": set() for command in ("run", "replay", "reset", "schedule", "demo")},
+    **{f"{command} --help": set() for command in ("run", "replay", "schedule", "demo")},
     "run": FRAMES,
     "bronze": FRAMES,  # Arrow for the parts, and numpy for the sample shop
     "silver": FRAMES,
     "gold": FRAMES,
     "init": set(),
-    "check": FRAMES,  # it reads the source as bronze does
+    "check": ARROW,  # it reads the source as bronze does
     "status": set(),
     "show clientes": set(),
     "trace clientes 1": FRAMES,  # it reads the row's part of bronze
     "quarantine list": set(),
-    "quarantine summary": set(),
+    "quarantine show clientes": set(),
+    "quarantine export": set(),
     "snapshots": set(),
     "prune --keep 9": set(),
-    "backup copy": FRAMES,  # it checks each part
-    "restore copy": FRAMES,
+    "backup copy": ARROW,  # it checks each part
+    "restore copy": ARROW,
     "health": set(),
+    "reset --yes": set(),
 }
-"""Each command as typed, over the sample shop in an embedded lakehouse, and what of ``HEAVY`` it may load."""
+"""Each command as typed, in this order, over the sample shop in an embedded lakehouse, and what of ``HEAVY`` it
+may load."""
 
-ELSEWHERE = {"demo", "replay", "reset", "schedule"}
-"""Commands that are whole runs, ask, or do not end: of them the help is looked at."""
+REFUSED = {"no-such-command": 2, "run --no-such-option": 2, "health": 1}
+"""Exit codes of those that have nothing to do: there is no scheduler. All others do what they say."""
+
+ELSEWHERE = {"demo", "replay", "schedule"}
+"""Commands that are whole runs, or do not end: of them the help is looked at."""
 
 LOADED = """
 import json, os, sys
@@ -52,12 +59,13 @@ for typed in json.loads(sys.argv[1]):
         sys.argv = ["medallion", *typed.split()]
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         os.dup2(1, 2)
+        code = 0
         try:
             from elt.start import main
             main()
-        except SystemExit:
-            pass
-        os.write(writer, json.dumps(sorted({name.partition(".")[0] for name in sys.modules})).encode())
+        except SystemExit as end:
+            code = end.code
+        os.write(writer, json.dumps([code, sorted({name.partition(".")[0] for name in sys.modules})]).encode())
         os._exit(0)
     os.close(writer)
     with os.fdopen(reader) as answer:
@@ -69,8 +77,8 @@ print(json.dumps(found))
 
 
 @pytest.fixture
-def loaded(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str]]:
-    """By command as typed: the packages that it had loaded at its end."""
+def loaded(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[int, list[str]]]:
+    """By command as typed: its exit code, and the packages that it had loaded at its end."""
     folder = tmp_path_factory.mktemp("started")
     start_postgres(folder / "data" / "sample")  # one server for all of them
     environment = {"PATH": os.environ["PATH"], HOME: str(folder)}
@@ -82,22 +90,26 @@ def loaded(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str]]:
         text=True,
         check=True,
     )
-    found: dict[str, list[str]] = json.loads(answer.stdout)
+    found: dict[str, tuple[int, list[str]]] = json.loads(answer.stdout)
     return found
 
 
-def test_a_command_loads_nothing_heavy_that_it_does_not_need(loaded: dict[str, list[str]]) -> None:
-    heavy = {typed: set(HEAVY).intersection(packages) for typed, packages in loaded.items()}
+def test_a_command_loads_nothing_heavy_that_it_does_not_need(
+    loaded: dict[str, tuple[int, list[str]]],
+) -> None:
+    heavy = {typed: set(HEAVY).intersection(packages) for typed, (_, packages) in loaded.items()}
 
+    assert {typed: code for typed, (code, _) in loaded.items() if code} == REFUSED
     assert {typed: found - NEEDED[typed] for typed, found in heavy.items() if found - NEEDED[typed]} == {}
     assert heavy["run"] == FRAMES
+    assert "psycopg" not in loaded["health"][1]  # a container asks for it every minute
 
 
-def test_the_scheduler_holds_no_frames_for_years() -> None:
+def test_the_scheduler_holds_no_frames_and_no_database_for_years() -> None:
     code = "import sys, elt.schedule, elt.cli.operate; print(*sys.modules)"
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
 
-    assert set(answer.stdout.split()) & {"pandas", "pyarrow", "numpy", "supabase"} == set()
+    assert set(answer.stdout.split()) & {*FRAMES, "supabase", "psycopg"} == set()
 
 
 def test_every_command_is_looked_at() -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from elt.catalog import ANALISE_CLIENTES_PEDIDOS, ANALISE_PRODUTOS, TABLES
+from elt.catalog import ANALYSES, TABLES
 from elt.cli import COMMANDS
 from elt.keys import StatusKey
 from elt.settings import Settings
@@ -50,7 +50,7 @@ def test_every_column_is_there(readme: str) -> None:
         listed = next(line for line in readme.split("\n\n") if f"**{table.silver}**" in line)
         entry = listed.split(f"**{table.silver}**")[1].split("**silver.")[0]
         assert re.findall(r"`(\w+)`", entry) == [*table.silver_names, "data_ingestao"]
-    for analysis in (ANALISE_CLIENTES_PEDIDOS, ANALISE_PRODUTOS):
+    for analysis in ANALYSES:
         rows = readme.split(f"**{analysis.gold}**")[1].split("\n\n")[1].splitlines()[2:]
         assert [name for row in rows for name in re.findall(r"`(\w+)`", row.split("|")[1])] == list(analysis.types)
 
