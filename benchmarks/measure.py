@@ -9,7 +9,7 @@ import resource
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -18,11 +18,12 @@ import psycopg
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from elt.catalog import PEDIDOS, TABLES
 from elt.lakehouse.embedded import open_embedded, start_postgres
 from elt.ledger import LayerResult
 from elt.progress import SilentReporter
 from elt.runner import Runner
+from elt.silver import TABLES
+from elt.silver.pedidos import PEDIDOS
 from elt.sources.sample import SampleShop
 
 ROWS_AT_A_TIME = 100_000
@@ -44,12 +45,12 @@ class ChangedShop(SampleShop):
 
 def first_run(orders: int, folder: Path) -> dict[str, object]:
     """The pipeline over a new shop."""
-    return _run(SampleShop.of_size(orders), folder)
+    return _run(SampleShop.of_size(TABLES, orders), folder)
 
 
 def second_run(orders: int, folder: Path) -> dict[str, object]:
     """The pipeline over the same shop, in the same lakehouse, with ~1 % of the orders changed."""
-    return _run(ChangedShop(**asdict(SampleShop.of_size(orders))), folder)
+    return _run(ChangedShop.of_size(TABLES, orders), folder)
 
 
 def _run(shop: SampleShop, folder: Path) -> dict[str, object]:
@@ -73,7 +74,7 @@ def _layer(result: LayerResult) -> dict[str, object]:
 
 def copy_floor(orders: int, folder: Path) -> dict[str, object]:
     """The floor: plain COPY of the raw rows into tables without keys, indexes, types or cleaning."""
-    shop = SampleShop.of_size(orders)
+    shop = SampleShop.of_size(TABLES, orders)
     with psycopg.connect(start_postgres(folder), autocommit=True) as connection:
         _text_tables(connection)
         making = loading = 0.0
@@ -104,7 +105,7 @@ def by_hand(orders: int, folder: Path) -> dict[str, object]:
     It cleans money and dates only, keeps no snapshot, no quarantine and no ledger, and loads orders alone.
     """
     file = folder / "pedidos.csv"
-    _write_csv(SampleShop.of_size(orders), file)
+    _write_csv(SampleShop.of_size(TABLES, orders), file)
     columns = ", ".join(f"{name} text" for name in PEDIDOS.column_names[1:])
     names, marks = ", ".join(PEDIDOS.column_names), ", ".join(["%s"] * len(PEDIDOS.columns))
     updates = ", ".join(f"{name} = excluded.{name}" for name in PEDIDOS.column_names[1:])

@@ -14,7 +14,8 @@ import orjson
 import pandas as pd
 from supabase import Client
 
-from elt.catalog import TABLES, WRITE_ROWS
+from elt.catalog import WRITE_ROWS
+from elt.silver import TABLES
 
 PAGE_ROWS = 1_000
 """A hosted project's default for max rows: a page by offset never has more."""

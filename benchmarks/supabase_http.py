@@ -24,7 +24,7 @@ import pyarrow as pa
 from supabase import create_client
 
 from benchmarks import script
-from elt.catalog import EXTRACT_ROWS, TABLES, WRITE_ROWS
+from elt.catalog import EXTRACT_ROWS, WRITE_ROWS
 from elt.frames import to_frame
 from elt.lakehouse import migrations
 from elt.lakehouse.batches import upsert_all
@@ -33,6 +33,7 @@ from elt.lakehouse.ports import Lakehouse
 from elt.lakehouse.supabase import SupabaseBucket, SupabaseTables
 from elt.progress import SilentReporter
 from elt.runner import Runner
+from elt.silver import TABLES
 from elt.sources.supabase import SupabaseSource
 from elt.supabase import IN_FLIGHT, Project
 
@@ -196,7 +197,7 @@ def measure(lines: dict[str, str], url: str, orders: int, in_flight: int) -> tup
     """The rows of the first visit, and the seconds of each task."""
     client = create_client(lines["url"], lines["secret_key"])
     client.storage.create_bucket(script.BUCKET)
-    source = SupabaseSource(lines["url"], lines["secret_key"], in_flight=in_flight)
+    source = SupabaseSource(lines["url"], lines["secret_key"], tables=TABLES, in_flight=in_flight)
     project = Project(lines["url"], lines["secret_key"], in_flight=in_flight)
     tables = SupabaseTables(project)
     lakehouse = Lakehouse(tables, SupabaseBucket(project, "bronze-bucket"), "benchmark")

@@ -7,6 +7,7 @@ import pytest
 
 from elt.lakehouse.ports import Lakehouse
 from elt.lakehouse.supabase import SupabaseBucket, SupabaseTables
+from elt.silver import TABLES
 from elt.sources.supabase import SupabaseSource
 from elt.supabase import Project
 from tests.gateway.fixtures import Gateway
@@ -37,6 +38,7 @@ def shop_of(
     return SupabaseSource(
         gateway.url,
         key or gateway.publishable_key,
+        tables=TABLES,
         accept_filtered=accept_filtered,
         in_flight=in_flight,
         wait_seconds=0.005,
@@ -46,15 +48,6 @@ def shop_of(
 @pytest.fixture
 def shop_gateway(source_gateway: Gateway) -> Gateway:
     """A shop's project whose columns have the types of what they hold; empty."""
-    for table, column, kind in (
-        ("clientes", "idade", "integer"),
-        ("produtos", "preco", "numeric"),
-        ("produtos", "estoque", "integer"),
-        ("pedidos", "quantidade", "integer"),
-        ("pedidos", "valor_total", "numeric"),
-        ("pedidos", "data_pedido", "date"),
-    ):
-        source_gateway.sql(f"alter table {table} alter {column} type {kind} using {column}::{kind}")
     return source_gateway
 
 

@@ -6,9 +6,11 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from elt.catalog import ANALYSES, REJEITADOS, TABLES, VALORES_REJEITADOS, Table
+from elt import rules
+from elt.catalog import ANALYSES, REJEITADOS, VALORES_REJEITADOS, Table
 from elt.frames import arrow_schema
 from elt.lakehouse.ports import Lakehouse
+from elt.silver import TABLES
 from elt.sources.files import FilesSource
 
 Row = Mapping[str, str | None]
@@ -33,16 +35,35 @@ PEDIDO: Row = {
 }
 
 
+STANDARD = {"clientes": CLIENTE, "produtos": PRODUTO, "pedidos": PEDIDO}
+"""The standard rows of tables that tests look into."""
+
+MADE_UP: dict[rules.Type, str] = {"text": "1", "integer": "1", "money": "1,00", "date": "02/01/2024"}
+"""What a standard row holds in any other column."""
+
+
+def standard(table: Table) -> dict[str, str | None]:
+    """A row of the table that silver takes, beside the standard rows of the tables it references."""
+    known, keys = STANDARD.get(table.name, {}), {name: next(iter(row.values())) for name, row in STANDARD.items()}
+    made_up = {column.name: keys.get(str(column.references), MADE_UP[column.rule.type]) for column in table.columns}
+    return {name: known.get(name, made_up[name]) for name in table.column_names}
+
+
 def write_shop(
     folder: Path,
-    clientes: Sequence[Row] = (CLIENTE,),
-    produtos: Sequence[Row] = (PRODUTO,),
-    pedidos: Sequence[Row] = (PEDIDO,),
+    clientes: Sequence[Row] = ({},),
+    produtos: Sequence[Row] = ({},),
+    pedidos: Sequence[Row] = ({},),
+    *,
+    tables: Sequence[Table] = TABLES,
+    **others: Sequence[Row],
 ) -> FilesSource:
-    """The shop as three CSV files in ``folder``; a row says what differs from the standard one."""
+    """The shop as a CSV file for each table in ``folder``; a row says what differs from the standard one."""
     folder.mkdir(parents=True, exist_ok=True)
-    for table, standard, rows in zip(TABLES, (CLIENTE, PRODUTO, PEDIDO), (clientes, produtos, pedidos), strict=True):
-        write_table(folder, table.name, [{**standard, **row} for row in rows], table.column_names)
+    given = {"clientes": clientes, "produtos": produtos, "pedidos": pedidos, **others}
+    for table in tables:
+        rows = [{**standard(table), **row} for row in given.get(table.name, ({},))]
+        write_table(folder, table.name, rows, table.column_names)
     return FilesSource(folder)
 
 

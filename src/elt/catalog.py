@@ -1,11 +1,13 @@
-"""The tables, declared once: what a shop's table holds, how each column is read, and what its failure means.
+"""The words in which tables are declared: what a shop's table holds, how each column is read, what its failure means.
 
-A new table is one ``Table`` here and one migration in ``supabase/migrations``; no layer changes.
+Each table is one file of ``elt.silver``, said in these words, and one migration in ``supabase/migrations``; nothing
+else of the program says which tables there are.
 """
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 from elt import rules
@@ -26,21 +28,41 @@ class Column:
     """One column of a source table.
 
     ``required``: blank or unreadable sends the row to quarantine. Otherwise blank is NULL, and unreadable is NULL with
-    a record of the original. ``references``: the table whose key this column holds.
+    a record of the original. ``references``: the table whose key this column holds. ``personal``: by itself it tells
+    who somebody is or how to reach them (LGPD, article 5, I). ``optional``: a source may lack it; it is NULL then.
     """
 
     name: str
     rule: Rule
     required: bool = False
     references: str | None = None
+    personal: bool = False
+    optional: bool = False
+
+    def __post_init__(self) -> None:
+        if self.required and self.optional:
+            raise ValueError(f"{self.name} is required in every row, so it cannot be optional in the source")
 
 
 @dataclass(frozen=True)
 class Table:
-    """One source table. The first column is its key; silver calls it ``id``. The order of columns is silver's."""
+    """One source table. The first column is its key; silver calls it ``id``. The order of columns is silver's.
+
+    ``optional``: a source may lack it; it is empty then.
+    """
 
     name: str
     columns: tuple[Column, ...]
+    optional: bool = False
+
+    def __post_init__(self) -> None:
+        if self.name in ("rejeitados", "valores_rejeitados"):
+            raise ValueError(f"silver.{self.name} is the quarantine: the table needs another name")
+        if not self.columns or not self.columns[0].required:
+            raise ValueError(f"{self.name}: the first column is the key, and required")
+        names = [*self.silver_names, "data_ingestao"]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f"{self.name}: silver would have these columns twice: {', '.join(twice)}")
 
     @property
     def key(self) -> Column:
@@ -84,8 +106,15 @@ class Table:
         return "id" if column == self.key.name and "id" in found else None
 
     def missing_from(self, found: Sequence[str]) -> list[str]:
-        """The catalog's columns that a source with the columns ``found`` does not have."""
-        return [name for name in self.column_names if self.source_name(name, found) is None]
+        """The columns that a source with the columns ``found`` does not have and may not lack."""
+        return [column.name for column in self._absent_from(found) if not column.optional]
+
+    def null_with(self, found: Sequence[str]) -> list[str]:
+        """The columns that a source with the columns ``found`` does not have and may lack: NULL in silver."""
+        return [column.name for column in self._absent_from(found) if column.optional]
+
+    def _absent_from(self, found: Sequence[str]) -> list[Column]:
+        return [column for column in self.columns if self.source_name(column.name, found) is None]
 
     def extra_in(self, found: Sequence[str]) -> list[str]:
         """The columns that the source has and silver ignores."""
@@ -93,62 +122,49 @@ class Table:
         return [name for name in found if name not in used and name != BROKEN_LINE]
 
 
-CLIENTES = Table(
-    "clientes",
-    (
-        Column("id_cliente", rules.KEY, required=True),
-        Column("nome", rules.TEXT),
-        Column("email", rules.EMAIL),
-        Column("telefone", rules.PHONE),
-        Column("cidade", rules.TEXT),
-        Column("idade", rules.AGE),
-    ),
-)
+def in_load_order(tables: Iterable[Table]) -> tuple[Table, ...]:
+    """The tables, each after those it references; what that leaves open goes by name.
 
-PRODUTOS = Table(
-    "produtos",
-    (
-        Column("id_produto", rules.KEY, required=True),
-        Column("nome_produto", rules.TEXT),
-        Column("categoria", rules.TEXT),
-        Column("preco", rules.MONEY, required=True),
-        Column("estoque", rules.INTEGER),
-    ),
-)
-
-PEDIDOS = Table(
-    "pedidos",
-    (
-        Column("id_pedido", rules.KEY, required=True),
-        Column("id_cliente", rules.KEY, required=True, references="clientes"),
-        Column("id_produto", rules.KEY, required=True, references="produtos"),
-        Column("quantidade", rules.QUANTITY, required=True),
-        Column("status", rules.STATUS),
-        Column("valor_total", rules.MONEY, required=True),
-        Column("data_pedido", rules.DATE, required=True),
-    ),
-)
-
-TABLES: tuple[Table, ...] = (CLIENTES, PRODUTOS, PEDIDOS)
-"""In load order: a table stands after the tables it references."""
+    ``ValueError`` if two have one name, if one references a table that is not among them, or if they reference each
+    other in a circle.
+    """
+    named: dict[str, Table] = {}
+    for table in tables:
+        if table.name in named:
+            raise ValueError(f"two tables are called {table.name}")
+        named[table.name] = table
+    for table in named.values():
+        if unknown := sorted(table.parents - named.keys()):
+            raise ValueError(f"{table.name} references what is no table: {', '.join(unknown)}")
+    return tuple(named[name] for group in _groups({name: t.parents for name, t in named.items()}) for name in group)
 
 
 def children_first(tables: Iterable[Table]) -> Iterator[list[Table]]:
     """The tables in groups: none is referenced by another table of its own group or of a later one."""
-    left = list(tables)
-    while left:
-        parents = frozenset[str]().union(*(table.parents for table in left))
-        group = [table for table in left if table.name not in parents]
-        if not group:
-            raise ValueError(f"these tables reference each other in a circle: {', '.join(t.name for t in left)}")
+    named = {table.name: table for table in tables}
+    children = {parent: {name for name, table in named.items() if parent in table.parents} for parent in named}
+    return ([named[name] for name in group] for group in _groups(children))
+
+
+def _groups(after: Mapping[str, Collection[str]]) -> Iterator[list[str]]:
+    """The names in groups, by name in each: a name comes later than those it is to come ``after``."""
+    sorter = TopologicalSorter(after)
+    try:
+        sorter.prepare()
+    except CycleError as error:
+        circle = ", ".join(sorted(set(error.args[1])))
+        raise ValueError(f"these tables reference each other in a circle: {circle}") from None
+    while sorter.is_active():
+        group = sorted(sorter.get_ready())
         yield group
-        left = [table for table in left if table not in group]
+        sorter.done(*group)
 
 
 def rules_version(tables: Sequence[Table]) -> str:
     """Which cleaning this is: it changes with the tables' declaration and with the text of ``rules.py``.
 
-    Rows that silver cleaned under another version are cleaned again, so that an upgrade reaches every row.
+    Rows that silver cleaned under another version are cleaned again, so that an upgrade reaches every row. ``personal``
+    and ``optional`` make no row another one, and are no part of it.
     """
     declared = [
         (table.name, [(c.name, c.rule.read.__qualname__, c.required, c.references) for c in table.columns])

@@ -11,7 +11,7 @@ from pathlib import Path
 from elt import access
 from elt.bronze.extract import check_columns
 from elt.bronze.main import shop_of
-from elt.catalog import ANALYSES, TABLES
+from elt.catalog import ANALYSES
 from elt.connections import lakehouse_of, lakehouse_project, source_of
 from elt.errors import Full, MedallionError
 from elt.lakehouse import snapshots
@@ -19,6 +19,7 @@ from elt.lakehouse.ports import Lakehouse
 from elt.ledger import Ledger
 from elt.postgres_versions import Server, server_of
 from elt.settings import Settings
+from elt.silver import TABLES
 
 PROBE_BYTES = 2**20
 FREE_BYTES = 200 * 2**20
@@ -61,10 +62,10 @@ def touch(settings: Settings, ends: Sequence[str]) -> None:
 def check_source(settings: Settings, *, sample: bool = False) -> list[str]:
     """Every table can be read whole and has its columns; answers what a run would warn of."""
     with source_of(settings, sample=sample).open() as extract:
-        for table in TABLES:
-            check_columns(extract, table)
-            extract.count(table.name)
-        return extract.warnings([table.name for table in TABLES])
+        there = [table.name for table in TABLES if check_columns(extract, table)]
+        for name in there:
+            extract.count(name)
+        return extract.warnings(there)
 
 
 def check_lakehouse(settings: Settings, *, sample: bool = False) -> Ready:
@@ -73,9 +74,11 @@ def check_lakehouse(settings: Settings, *, sample: bool = False) -> Ready:
     A warning says what is open because the owner opened it on purpose.
     """
     with lakehouse_of(settings, sample=sample, loading=True) as lakehouse:
-        silver, gold = [table.silver for table in TABLES], [analysis.gold for analysis in ANALYSES]
-        for name in (*silver, *gold, "controle.execucoes"):
-            lakehouse.tables.count(name)
+        for table in TABLES:
+            _look_at(lakehouse, table.silver, (*table.silver_names, "data_ingestao"), "id")
+        for analysis in ANALYSES:
+            _look_at(lakehouse, analysis.gold, tuple(analysis.types), analysis.key)
+        lakehouse.tables.count("controle.execucoes")
         snapshot = snapshots.new_snapshot_id(None, datetime.now(UTC))  # what a killed check leaves is swept
         path, content = f"{snapshot}/check/part-{uuid.uuid4().hex}.parquet", bytes(PROBE_BYTES)
         lakehouse.bucket.put(path, content)
@@ -105,6 +108,11 @@ def check_lakehouse(settings: Settings, *, sample: bool = False) -> Ready:
     return Ready(server, len(bronze.ever_committed), bronze.bytes, [warning for warning in warnings if warning])
 
 
+def _look_at(lakehouse: Lakehouse, name: str, columns: Sequence[str], key: str) -> None:
+    """An error unless the table is there with these columns: what a run would find out after its first write."""
+    next(iter(lakehouse.tables.rows(name, columns, key=key, size=1)), None)
+
+
 def _openings(settings: Settings, lakehouse: Lakehouse) -> list[access.Opening]:
     """Who else gets in; where tables are direct, also by the project's own database, whose Storage has the bucket."""
     found = access.look(lakehouse.tables, settings.bucket_in_storage)
@@ -128,7 +136,7 @@ def check_space(folder: Path, setting: str, needed: int) -> None:
 
 def _touch_source(settings: Settings) -> None:
     with source_of(settings).open() as extract:
-        extract.count(TABLES[0].name)
+        extract.count(min(TABLES, key=lambda table: table.optional).name)  # one that is there
 
 
 def _touch_lakehouse(settings: Settings) -> None:

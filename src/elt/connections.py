@@ -19,6 +19,7 @@ from elt.lakehouse.ports import Lakehouse, Tables
 from elt.lakehouse.postgres import PostgresTables
 from elt.lakehouse.quota import FREE_BYTES, Quota
 from elt.settings import Settings
+from elt.silver import TABLES
 from elt.sources.identity import SAMPLE
 from elt.sources.port import Source
 
@@ -142,6 +143,7 @@ def source_of(settings: Settings, *, sample: bool = False) -> Source:
         return SupabaseSource(
             settings.supabase_url,
             key,
+            tables=TABLES,
             accept_filtered=accept_filtered,
             in_flight=settings.max_in_flight,
             allow_http=settings.allow_http,
@@ -152,7 +154,7 @@ def source_of(settings: Settings, *, sample: bool = False) -> Source:
         from elt.sources.postgres import PostgresSource
 
         url, schema = settings.source_db_url.get_secret_value(), settings.source_db_schema
-        return PostgresSource(url, schema=schema, accept_filtered=accept_filtered)
+        return PostgresSource(url, schema=schema, accept_filtered=accept_filtered, tables=TABLES)
     if settings.lakehouse_is_set and not sample:
         raise ConfigurationError(
             "no source is set, and the made-up sample shop does not go into a lakehouse of your own by itself",
@@ -162,7 +164,7 @@ def source_of(settings: Settings, *, sample: bool = False) -> Source:
         )
     from elt.sources.sample import SampleShop
 
-    return SampleShop()
+    return SampleShop(TABLES)
 
 
 def _files_of(folder: Path, settings: Settings) -> "FilesSource":

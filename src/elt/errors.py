@@ -3,6 +3,7 @@
     MedallionError
     ├── ConfigurationError        a setting is missing or does not fit; raised before the first write
     ├── SourceError               the source's data cannot be read as a table
+    │   └── NoSuchTable           the source does not have the table
     ├── SnapshotError             a bronze snapshot is not what its manifest says
     ├── AccountingError           rows in and rows out do not add up
     ├── LeaseError                another run holds the lakehouse
@@ -63,6 +64,10 @@ class SourceError(MedallionError):
     """The source's data cannot be read as the table it should be."""
 
     kind = Kind.DATA
+
+
+class NoSuchTable(SourceError):
+    """The source does not have the table. A table that may be absent is empty then."""
 
 
 class SnapshotError(MedallionError):

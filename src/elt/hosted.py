@@ -5,10 +5,11 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from elt.access import Check
-from elt.catalog import ANALISE_CLIENTES_PEDIDOS, TABLES
+from elt.catalog import ANALISE_CLIENTES_PEDIDOS
 from elt.errors import ConfigurationError, Denied, LakehouseError, Missing, QuotaExceeded, Unreachable
 from elt.lakehouse import migrations
 from elt.patience import is_busy
+from elt.silver import TABLES
 from elt.sqlstates import NOT_GRANTED
 from elt.supabase import EXPOSE, NOT_EXPOSED, OPEN_ROLES, SECRET, TRIES, Project
 

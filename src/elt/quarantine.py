@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
-from elt.catalog import REJEITADOS, TABLES, VALORES_REJEITADOS, Table
+from elt.catalog import REJEITADOS, VALORES_REJEITADOS, Table
 from elt.lakehouse.ports import Tables, Within
+from elt.silver import TABLES
 
 PAGE_ROWS = 1_000
 """Rows in memory at a time."""

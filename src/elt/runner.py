@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from rich.filesize import decimal
 
-from elt.catalog import ANALYSES, TABLES, Table
+from elt.catalog import ANALYSES, Table
 from elt.errors import MedallionError
 from elt.guarded import guarded, guarded_bucket, guarded_source
 from elt.lakehouse import snapshots
@@ -21,6 +21,7 @@ from elt.lakehouse.ports import Bucket, Lakehouse
 from elt.lakehouse.snapshots import NOTHING_KNOWN, Known
 from elt.ledger import LEASE_SECONDS, LayerResult, Lease, Ledger, last_complete, recent
 from elt.progress import Reporter, about
+from elt.silver import TABLES
 from elt.sources.port import Source
 from elt.stopping import between_batches
 

@@ -6,8 +6,9 @@ from collections.abc import Callable, Iterator
 import pyarrow as pa
 import pytest
 
-from elt.catalog import ANALYSES, TABLES
+from elt.catalog import ANALYSES
 from elt.lakehouse.ports import Lakehouse, Within
+from elt.silver import TABLES
 from elt.supabase import Project
 from tests.gateway.fixtures import Gateway
 from tests.hosted import lakehouse_of, project_of

@@ -10,11 +10,7 @@ from elt.catalog import (
     ANALISE_CLIENTES_PEDIDOS,
     ANALISE_PRODUTOS,
     BROKEN_LINE,
-    CLIENTES,
-    PEDIDOS,
-    PRODUTOS,
     REJEITADOS,
-    TABLES,
     VALORES_REJEITADOS,
     Analysis,
     Column,
@@ -23,6 +19,10 @@ from elt.catalog import (
 )
 from elt.frames import arrow_schema
 from elt.rules import KEY, Type
+from elt.silver import TABLES
+from elt.silver.clientes import CLIENTES
+from elt.silver.pedidos import PEDIDOS
+from elt.silver.produtos import PRODUTOS
 
 POSTGRES_TYPES = {"text": pa.string(), "integer": pa.int64(), "bigint": pa.int64(), "date": pa.date32()}
 

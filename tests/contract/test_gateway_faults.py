@@ -9,6 +9,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from elt.silver import TABLES
 from elt.sources.sample import SampleShop
 from tests.gateway.faults import Rule
 from tests.gateway.fixtures import Gateway
@@ -200,7 +201,7 @@ def test_as_a_process(gateway: Gateway, tmp_path: Path, unused_port: int) -> Non
 def test_a_shops_project(new_gateway: Callable[..., Gateway], new_database: Callable[[], str]) -> None:
     source = new_gateway(new_database(), ("public",))
     make_tables(source.database_url, as_typed=True)
-    fill(source.database_url, SampleShop(clientes=20, produtos=5, pedidos=300, known=20))
+    fill(source.database_url, SampleShop(TABLES, clientes=20, produtos=5, pedidos=300, known=20))
     headers = {"apikey": source.anon_key, "Prefer": "count=exact"}
     counts = {
         name: httpx.head(f"{source.url}/rest/v1/{name}", headers=headers, verify=False).headers["Content-Range"]

@@ -8,7 +8,6 @@ import psycopg
 import pyarrow as pa
 import pytest
 
-from elt.catalog import PEDIDOS
 from elt.lakehouse.folder import FolderBucket
 from elt.lakehouse.ports import Lakehouse
 from elt.lakehouse.postgres import PostgresTables
@@ -16,6 +15,7 @@ from elt.ledger import recent
 from elt.lineage import trace_row
 from elt.progress import SilentReporter
 from elt.runner import Runner
+from elt.silver.pedidos import PEDIDOS
 from tests.gateway.fixtures import Gateway
 from tests.hosted import lakehouse_of, project_of
 from tests.shops import rows_of, write_shop

@@ -11,13 +11,14 @@ import pandas as pd
 import pytest
 
 from elt import access
-from elt.catalog import CLIENTES, TABLES
 from elt.errors import ConfigurationError, Denied, LakehouseError, Redirected
 from elt.hosted import checks as hosted_checks
 from elt.lakehouse import migrations
 from elt.lakehouse.ports import Lakehouse, Within
 from elt.progress import SilentReporter
 from elt.runner import Runner
+from elt.silver import TABLES
+from elt.silver.clientes import CLIENTES
 from elt.sources.supabase import SupabaseSource
 from elt.supabase import Project
 from tests.gateway.faults import Rule
@@ -349,5 +350,5 @@ def test_a_key_does_not_leave_this_network_unencrypted() -> None:
     with pytest.raises(ConfigurationError, match="LAKEHOUSE_URL is plain http:// to db"):
         Project("http://db.example.org", "sb_secret_x")
     with pytest.raises(ConfigurationError, match="SUPABASE_URL is plain http:// to db"):
-        SupabaseSource("http://db.example.org", "sb_secret_x")
+        SupabaseSource("http://db.example.org", "sb_secret_x", tables=TABLES)
     Project("http://db.example.org", "sb_secret_x", allow_http=True).close()

@@ -2,8 +2,9 @@
 
 import pytest
 
-from elt.catalog import EXTRACT_ROWS, TABLES
+from elt.catalog import EXTRACT_ROWS
 from elt.errors import Denied, Missing, SourceError
+from elt.silver import TABLES
 from elt.sources.supabase import SupabaseSource
 from tests.gateway.faults import Rule
 from tests.gateway.fixtures import Gateway

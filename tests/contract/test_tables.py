@@ -8,11 +8,14 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from elt.catalog import ANALISE_PRODUTOS, CLIENTES, PEDIDOS, PRODUTOS, REJEITADOS
+from elt.catalog import ANALISE_PRODUTOS, REJEITADOS
 from elt.errors import Missing, Rejected
 from elt.frames import arrow_schema, to_frame
 from elt.lakehouse.batches import upsert_all, upsert_in_batches
 from elt.lakehouse.ports import Lakehouse, Tables, Within, Written
+from elt.silver.clientes import CLIENTES
+from elt.silver.pedidos import PEDIDOS
+from elt.silver.produtos import PRODUTOS
 from tests.shops import rows_of
 
 KEY = pa.schema([("id", pa.string())])

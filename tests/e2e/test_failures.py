@@ -23,12 +23,13 @@ from elt.lakehouse.postgres import PostgresTables
 from elt.ledger import Lease, recent
 from elt.progress import SilentReporter
 from elt.runner import Runner
+from elt.silver import TABLES
 from elt.sources.port import Extract
 from elt.sources.sample import SampleShop
 from tests.e2e.test_silver_accounting import Wrapped
 from tests.shops import contents, write_shop
 
-SMALL = SampleShop(clientes=60, produtos=12, pedidos=300, known=60, dirt=0.1)
+SMALL = SampleShop(TABLES, clientes=60, produtos=12, pedidos=300, known=60, dirt=0.1)
 
 
 # A full disk
@@ -105,7 +106,7 @@ def test_a_full_disk_for_temporary_files_is_a_clear_error(runner: Runner, lakeho
                 yield extract
 
     with pytest.raises(Full, match="no space left for temporary files") as error:
-        runner.run(SlowlyFilling(clientes=60, produtos=12, pedidos=300, known=60))
+        runner.run(SlowlyFilling(TABLES, clientes=60, produtos=12, pedidos=300, known=60))
     assert "TMPDIR" in error.value.next_step
     assert lakehouse.bucket.list() == []
 

@@ -10,11 +10,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from elt.catalog import BROKEN_LINE, CLIENTES, PRODUTOS
+from elt.catalog import BROKEN_LINE
 from elt.errors import SourceError
 from elt.lakehouse.ports import Lakehouse
 from elt.progress import PlainReporter
 from elt.runner import Runner
+from elt.silver.clientes import CLIENTES
+from elt.silver.produtos import PRODUTOS
 from elt.sources.files import FilesSource
 from tests.shops import contents, write_shop
 

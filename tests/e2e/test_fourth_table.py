@@ -1,24 +1,27 @@
-"""A fourth table is one catalog entry and one migration: every layer takes it as it comes."""
+"""A fourth table is one file and one migration of ``create table`` and one call: every layer takes it as it comes."""
 
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import psycopg
 import pytest
 
 from elt import rules
-from elt.catalog import TABLES, Column, Table
+from elt.catalog import Column, Table, in_load_order
 from elt.lakehouse import migrations
 from elt.lakehouse.folder import FolderBucket
 from elt.lakehouse.ports import Lakehouse
 from elt.lakehouse.postgres import PostgresTables
 from elt.progress import SilentReporter
 from elt.runner import Runner
+from elt.silver import TABLES
 from elt.sources.files import FilesSource
 from elt.sources.postgres import PostgresSource
+from elt.sources.sample import SampleShop
 from tests.conftest import database_url
-from tests.shops import Row, contents, write_shop, write_table
+from tests.shops import Row, contents, write_shop
 
 LOJAS = Table(
     "lojas",
@@ -29,22 +32,19 @@ LOJAS = Table(
         Column("aberta_em", rules.DATE),
     ),
 )
-"""The catalog entry."""
+"""What the file holds."""
 
 MIGRATION = """
 create table if not exists silver.lojas (
   id text collate "C" primary key,
   gerente text collate "C" references silver.clientes (id),
   cidade text,
-  aberta_em date,
-  data_ingestao timestamptz not null default now()
+  aberta_em date
 );
-create or replace trigger carimbar before update on silver.lojas for each row execute function silver.carimbar();
-alter table silver.lojas enable row level security;
-grant select, insert, update, delete on silver.lojas to service_role;
+select controle.declarar_tabela('lojas');
 """
 
-ALL = (*TABLES, LOJAS)
+ALL = in_load_order((*TABLES, LOJAS))
 FILIAL: Row = {"id_loja": "1", "gerente": "1", "cidade": " Recife ", "aberta_em": "01/02/2020"}
 
 
@@ -70,16 +70,14 @@ def runner(lakehouse: Lakehouse) -> Runner:
     return Runner(lakehouse, SilentReporter(), tables=ALL)
 
 
-def write_lojas(shop: Path, *rows: Row) -> FilesSource:
-    write_table(shop, "lojas", [{**FILIAL, **row} for row in rows], LOJAS.column_names)
-    return FilesSource(shop)
+def with_lojas(shop: Path, *rows: Row) -> FilesSource:
+    return write_shop(shop, tables=ALL, lojas=[{**FILIAL, **row} for row in rows])
 
 
 def test_it_goes_through_bronze_and_silver_like_the_others(
     runner: Runner, lakehouse: Lakehouse, tmp_path: Path
 ) -> None:
-    write_shop(tmp_path / "shop")
-    source = write_lojas(
+    source = with_lojas(
         tmp_path / "shop",
         {},
         {},
@@ -101,10 +99,9 @@ def test_it_goes_through_bronze_and_silver_like_the_others(
 
 
 def test_nothing_new_is_135_and_a_change_is_written(runner: Runner, lakehouse: Lakehouse, tmp_path: Path) -> None:
-    write_shop(tmp_path / "shop")
-    runner.run(write_lojas(tmp_path / "shop", {}))
-    assert [int(result.key) for result in runner.run(write_lojas(tmp_path / "shop", {}))] == [135]
-    changed = write_lojas(tmp_path / "shop", {"cidade": "Olinda"})
+    runner.run(with_lojas(tmp_path / "shop", {}))
+    assert [int(result.key) for result in runner.run(with_lojas(tmp_path / "shop", {}))] == [135]
+    changed = with_lojas(tmp_path / "shop", {"cidade": "Olinda"})
     assert [int(result.key) for result in runner.run(changed)] == [246, 468, 579]
     assert contents(lakehouse, ALL)["silver.lojas"][0][2] == "Olinda"
 
@@ -112,7 +109,7 @@ def test_nothing_new_is_135_and_a_change_is_written(runner: Runner, lakehouse: L
 def test_a_lakehouse_that_was_in_use_before_takes_it_up(runner: Runner, lakehouse: Lakehouse, tmp_path: Path) -> None:
     source = write_shop(tmp_path / "shop")
     Runner(lakehouse, SilentReporter()).run(source)
-    results = runner.run(write_lojas(tmp_path / "shop", {}))
+    results = runner.run(with_lojas(tmp_path / "shop", {}))
     assert [int(result.key) for result in results] == [246, 468, 579]
     assert (results[1].counts.written, results[1].counts.unchanged) == (1, 3)
 
@@ -132,3 +129,23 @@ def test_it_comes_from_postgresql_as_well(
         connection.execute("insert into lojas values ('b', '1'), ('a', '1'), (null, '1')")
     runner.run(PostgresSource(url, tables=ALL))
     assert [row[0] for row in contents(lakehouse, ALL)["silver.lojas"]] == ["a", "b"]
+
+
+def test_the_sample_shop_has_it_and_makes_up_rows_that_silver_takes(runner: Runner, lakehouse: Lakehouse) -> None:
+    runner.run(SampleShop(ALL, clientes=30, produtos=5, pedidos=40, known=30, dirt=0))
+    found = contents(lakehouse, ALL)
+    assert {len(row) for row in found["silver.lojas"]} == {4}
+    assert len(found["silver.lojas"]) > 1
+    assert None not in {value for row in found["silver.lojas"] for value in row}
+    assert found["silver.rejeitados"] == found["silver.valores_rejeitados"] == []
+
+
+def test_a_reference_that_is_absent_and_may_be_makes_no_orphans(lakehouse: Lakehouse, tmp_path: Path) -> None:
+    key, gerente, *others = LOJAS.columns
+    lenient = replace(LOJAS, columns=(key, replace(gerente, required=False, optional=True), *others))
+    without = replace(LOJAS, columns=(key, *others))
+    source = write_shop(tmp_path / "shop", tables=(*TABLES, without))
+    Runner(lakehouse, SilentReporter(), tables=(*TABLES, lenient)).run(source)
+    found = contents(lakehouse, ALL)
+    assert [row[:2] for row in found["silver.lojas"]] == [("1", None)]
+    assert found["silver.rejeitados"] == []

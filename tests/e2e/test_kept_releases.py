@@ -17,13 +17,14 @@ import pytest
 from click.testing import CliRunner
 
 from elt import environment
-from elt.catalog import TABLES, rules_version
+from elt.catalog import rules_version
 from elt.cli import medallion
 from elt.connections import lakehouse_of
 from elt.ledger import LayerResult, Ledger
 from elt.progress import SilentReporter
 from elt.runner import Runner
 from elt.settings import found, load_settings
+from elt.silver import TABLES
 from tests.releases.kept import (
     Figures,
     Kept,

@@ -17,11 +17,12 @@ from elt.lakehouse.ports import Lakehouse
 from elt.ledger import Ledger
 from elt.progress import SilentReporter
 from elt.runner import Runner
+from elt.silver import TABLES
 from elt.sources.sample import SampleShop
 from tests.commands import run_command
 from tests.shops import contents, write_shop
 
-SMALL = SampleShop(clientes=20, produtos=5, pedidos=60, known=20)
+SMALL = SampleShop(TABLES, clientes=20, produtos=5, pedidos=60, known=20)
 
 
 def objects(lakehouse: Lakehouse) -> dict[str, int]:

@@ -9,10 +9,11 @@ import pyarrow as pa
 import pytest
 
 from elt.bronze.extract import check_columns
-from elt.catalog import PEDIDOS, TABLES
 from elt.errors import Denied, MedallionError, SourceError, Unreachable
 from elt.lakehouse.ports import Lakehouse
 from elt.runner import Runner
+from elt.silver import TABLES
+from elt.silver.pedidos import PEDIDOS
 from elt.sources.postgres import PostgresExtract, PostgresSource
 from tests.shops import contents
 

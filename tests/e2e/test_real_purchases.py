@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from elt.catalog import TABLES
 from elt.lakehouse.ports import Lakehouse
 from elt.ledger import LayerResult
 from elt.runner import Runner
+from elt.silver import TABLES
 from elt.sources.files import FilesSource
 from tests.shops import contents, write_table
 

@@ -4,10 +4,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from elt import rules
-from elt.catalog import CLIENTES, PEDIDOS, PRODUTOS, Table, rules_version
+from elt.catalog import Table, rules_version
 from elt.lakehouse.ports import Lakehouse
 from elt.progress import SilentReporter
 from elt.runner import Runner
+from elt.silver.clientes import CLIENTES
+from elt.silver.pedidos import PEDIDOS
+from elt.silver.produtos import PRODUTOS
 from tests.shops import contents, write_shop
 
 ALWAYS_ZERO = rules.Rule(lambda _: 0, rules.INTEGER.type)

@@ -15,10 +15,11 @@ from elt.lakehouse.ports import Lakehouse, Tables, Within, Written
 from elt.ledger import recent
 from elt.progress import SilentReporter
 from elt.runner import Runner
+from elt.silver import TABLES
 from elt.sources.sample import SampleShop
 from tests.shops import Row, contents, write_shop
 
-SMALL = SampleShop(clientes=60, produtos=12, pedidos=300, known=60, dirt=0.2)
+SMALL = SampleShop(TABLES, clientes=60, produtos=12, pedidos=300, known=60, dirt=0.2)
 
 
 class Wrapped:
@@ -144,7 +145,7 @@ def test_any_sequence_of_shops_adds_up_and_ends_as_the_last_one_applied_whole(
     runner: Runner, lakehouse: Lakehouse, tmp_path: Path, shops: list[Mapping[str, list[Row]]]
 ) -> None:
     for shop in shops:
-        source = write_shop(tmp_path / "shop", **shop)
+        source = write_shop(tmp_path / "shop", shop["clientes"], shop["produtos"], shop["pedidos"])
         for result in runner.run(source):
             result.counts.check(result.layer)
     before = contents(lakehouse)

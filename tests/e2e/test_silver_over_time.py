@@ -10,12 +10,13 @@ import psycopg
 import pyarrow as pa
 import pytest
 
-from elt.catalog import TABLES, Table
+from elt.catalog import Table
 from elt.lakehouse.ports import Lakehouse, Within
 from elt.lakehouse.postgres import PostgresTables
 from elt.ledger import LayerResult, recent
 from elt.progress import PlainReporter
 from elt.runner import Runner
+from elt.silver import TABLES
 from elt.sources.files import FilesSource
 from tests.shops import CLIENTE, PEDIDO, PRODUTO, Row, contents, rows_of, write_shop
 

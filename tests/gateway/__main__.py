@@ -9,6 +9,7 @@ import uvicorn
 
 from elt.lakehouse import migrations
 from elt.lakehouse.embedded import start_postgres
+from elt.silver import TABLES
 from elt.sources.sample import SampleShop
 from tests.gateway.app import EXPOSED, App
 from tests.gateway.database import Database
@@ -47,7 +48,7 @@ def main() -> None:
     )
     if arguments.shop is not None:
         make_tables(url, as_typed=True)
-        fill(url, SampleShop.of_size(arguments.shop))
+        fill(url, SampleShop.of_size(TABLES, arguments.shop))
     elif not arguments.no_migrations:
         migrations.apply(url, setting="--database-url")
         app.storage.migrate_buckets()

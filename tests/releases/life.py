@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from elt.catalog import BROKEN_LINE, TABLES
+from elt.catalog import BROKEN_LINE
 from elt.connections import lakehouse_of
 from elt.errors import SourceError
 from elt.lakehouse.folder import FolderBucket
@@ -25,6 +25,7 @@ from elt.ledger import LayerResult
 from elt.progress import SilentReporter
 from elt.runner import Runner
 from elt.settings import load_settings
+from elt.silver import TABLES
 from elt.sources.sample import SampleShop
 from tests.releases.visit import Visit
 
@@ -33,7 +34,7 @@ NAME = "tests.releases.life"
 Row = dict[str, str | None]
 Rows = dict[str, list[Row]]
 
-SHOP = SampleShop(clientes=60, produtos=12, pedidos=500, known=60, dirt=0.08)
+SHOP = SampleShop(TABLES, clientes=60, produtos=12, pedidos=500, known=60, dirt=0.08)
 """Its dirty orders name the customers 61 to 90, who are not there in January."""
 
 OTHER = "postgresql:db.example:5432/outra_loja/public"

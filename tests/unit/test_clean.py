@@ -11,9 +11,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from elt.catalog import BROKEN_LINE, CLIENTES, PEDIDOS, PRODUTOS, TABLES, Table
+from elt.catalog import BROKEN_LINE, Table
 from elt.frames import arrow_schema, to_frame
+from elt.silver import TABLES
 from elt.silver.clean import Cleaned, clean, quarantine_rows, refusals, value_rows, visible
+from elt.silver.clientes import CLIENTES
+from elt.silver.pedidos import PEDIDOS
+from elt.silver.produtos import PRODUTOS
 from tests.shops import CLIENTE, PEDIDO, PRODUTO, Row
 
 STANDARD = {"clientes": CLIENTE, "produtos": PRODUTO, "pedidos": PEDIDO}

@@ -5,10 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from elt.catalog import ANALYSES, TABLES
+from elt.catalog import ANALYSES
 from elt.cli import COMMANDS
 from elt.keys import StatusKey
 from elt.settings import Settings
+from elt.silver import TABLES
 
 ROOT = Path(__file__).parents[2]
 READMES = {name: (ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "README.pt-BR.md")}
@@ -53,6 +54,14 @@ def test_every_column_is_there(readme: str) -> None:
     for analysis in ANALYSES:
         rows = readme.split(f"**{analysis.gold}**")[1].split("\n\n")[1].splitlines()[2:]
         assert [name for row in rows for name in re.findall(r"`(\w+)`", row.split("|")[1])] == list(analysis.types)
+
+
+@both
+def test_every_personal_column_is_named_and_no_other(readme: str) -> None:
+    [said] = re.findall(r"(?:Personal data|Dados pessoais) \(LGPD\)(.*?)\.", readme, re.DOTALL)
+    tables = [table for table in TABLES if any(column.personal for column in table.columns)]
+    personal = [column.name for table in tables for column in table.columns if column.personal]
+    assert re.findall(r"`(\w+)`", said) == [*personal, *(table.name for table in tables)]
 
 
 @both

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from elt.errors import ConfigurationError
 from elt.settings import Settings
+from elt.silver import TABLES
 from elt.sources.files import FilesSource
 from elt.sources.identity import Shop, judge, named_by
 from elt.sources.postgres import PostgresSource
@@ -24,7 +25,7 @@ def of_url(url: str, schema: str = "public") -> str:
 
 
 def test_a_project_is_one_shop_by_its_api_its_database_and_its_pooler() -> None:
-    api = SupabaseSource(f"https://{REF}.supabase.co/", "sb_secret_x").identity
+    api = SupabaseSource(f"https://{REF}.supabase.co/", "sb_secret_x", tables=TABLES).identity
     direct = of_url(f"postgresql://postgres:hunter2hunter2@db.{REF}.supabase.co:5432/postgres")
     pooler = of_url(f"postgresql://postgres.{REF}:hunter2hunter2@{POOLER}:6543/postgres?sslmode=require")
     assert api == direct == pooler == f"supabase:{REF}/public"
@@ -71,7 +72,7 @@ def test_a_folder_is_its_absolute_path(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 def test_the_sample_shop_is_one_shop_at_every_visit() -> None:
-    assert SampleShop().identity == SampleShop().two_months_later().identity == "sample"
+    assert SampleShop(TABLES).identity == SampleShop(TABLES).two_months_later().identity == "sample"
 
 
 @pytest.mark.parametrize(

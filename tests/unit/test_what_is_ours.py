@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from elt.catalog import TABLES
 from elt.lakehouse.snapshots import MANIFEST, is_half_written, is_ours, is_snapshot, new_snapshot_id
+from elt.silver import TABLES
 from tests.snapshots import JANUARY, part_path
 
 HEX = "0123456789abcdef0123456789abcdef"

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 
 from elt.bronze.fingerprint import Fingerprint
 from elt.catalog import BROKEN_LINE, EXTRACT_ROWS, Table
-from elt.errors import SourceError
+from elt.errors import NoSuchTable, SourceError
 from elt.lakehouse.snapshots import MAX_PART_BYTES
 from elt.progress import Task
 from elt.sources.port import Extract
@@ -43,8 +43,16 @@ class Extracted:
 
 
 def check_columns(extract: Extract, table: Table) -> dict[str, str]:
-    """The source's columns and types, if every column of the catalog is among them."""
-    found = extract.columns(table.name)
+    """The source's columns and types, if all that may not be absent are among them.
+
+    None at all: the source does not have the table, which may be absent.
+    """
+    try:
+        found = extract.columns(table.name)
+    except NoSuchTable:
+        if not table.optional:
+            raise
+        return {}
     if missing := table.missing_from(list(found)):
         raise SourceError(
             f"{table.name} has no column {', '.join(missing)}; found: {', '.join(found)}",
@@ -57,20 +65,21 @@ def check_columns(extract: Extract, table: Table) -> dict[str, str]:
 def extract_table(extract: Extract, table: Table, folder: Path, task: Task, page_rows: int = EXTRACT_ROWS) -> Extracted:
     """Every row of the table into parts under ``folder``, ``page_rows`` in memory at a time.
 
-    The rows read are counted against the source's exact count: a difference is an error, never a shorter table.
+    The rows read are counted against the source's exact count: a difference is an error, never a shorter table. A table
+    that is absent, and may be, has no columns, no rows and no parts.
     """
     columns = check_columns(extract, table)
     fingerprint = Fingerprint({**columns, BROKEN_LINE: "text"})
     schema = pa.schema([(name, pa.string()) for name in (*columns, BROKEN_LINE)])
     parts = _Parts(folder / table.name, schema)
     rows = 0
-    for page in extract.pages(table.name, page_rows):
+    for page in extract.pages(table.name, page_rows) if columns else ():
         page = _with_all_columns(page, schema)
         rows += len(page)
         fingerprint.update(page)
         parts.write(page)
         task.advance(len(page))
-    expected = extract.count(table.name)
+    expected = extract.count(table.name) if columns else 0
     if expected is not None and expected != rows:
         raise SourceError(
             f"{table.name}: read {rows:,} rows, but the source counts {expected:,}",

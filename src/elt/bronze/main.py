@@ -15,7 +15,7 @@ if __name__ == "__main__":  # a script: Python then looks for modules in this fo
 
 import errno
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -23,7 +23,7 @@ from functools import partial
 from pathlib import Path
 
 from elt.bronze.extract import Extracted, check_columns, extract_table
-from elt.catalog import EXTRACT_ROWS, TABLES, Table, rules_version
+from elt.catalog import EXTRACT_ROWS, Table, rules_version
 from elt.concurrency import do_each, each
 from elt.errors import ConfigurationError, Full, MedallionError
 from elt.keys import StatusKey
@@ -48,7 +48,7 @@ def run(
     lakehouse: Lakehouse,
     ledger: Ledger,
     reporter: Reporter,
-    tables: tuple[Table, ...] = TABLES,
+    tables: tuple[Table, ...],
     *,
     new_source: bool = False,
 ) -> BronzeResult:
@@ -63,8 +63,8 @@ def run(
     shop = shop_of(source, last, situation, new_source=new_source)
     with ledger.execution("bronze") as execution, _temporary_folder() as folder:
         with source.open() as extract:
-            _look_at_columns(extract, tables, reporter)
-            extracted = _extract(extract, tables, folder, reporter)
+            there = _look_at_columns(extract, tables, reporter)
+            extracted = _extract(extract, tables, there, folder, reporter)
         if shop.said:
             reporter.say(shop.said)
         if shop.identities != situation.identities:
@@ -113,26 +113,36 @@ def shop_of(source: Source, last: Manifest | None, situation: Situation, *, new_
             raise
 
 
-def _look_at_columns(extract: Extract, tables: tuple[Table, ...], reporter: Reporter) -> None:
-    """Say which columns silver will ignore, and what else may be other than it looks.
+def _look_at_columns(extract: Extract, tables: tuple[Table, ...], reporter: Reporter) -> list[str]:
+    """Say which columns silver will ignore, what is absent and may be, and what else may be other than it looks.
 
-    A column that is missing, and rows that are hidden, are an error before the first long read.
+    What is missing and may not be, and rows that are hidden, are an error before the first long read. Answers the names
+    of the tables that the source has.
     """
-    found = each(partial(check_columns, extract), tables, extract.in_flight)
-    for table, columns in zip(tables, found, strict=True):
+    found = dict(zip(tables, each(partial(check_columns, extract), tables, extract.in_flight), strict=True))
+    for table, columns in found.items():
+        if not columns:
+            reporter.say(f"{table.name}: not in the source, which may lack it: it counts as empty")
+        elif absent := table.null_with(list(columns)):
+            reporter.say(f"{table.name}: not in the source, which may lack it, NULL in silver: {', '.join(absent)}")
         if extra := table.extra_in(list(columns)):
             reporter.say(f"{table.name}: kept in bronze, ignored in silver: {', '.join(extra)}")
+    there = [table.name for table, columns in found.items() if columns]
     with about(level="warning"):
-        for warning in extract.warnings([table.name for table in tables]):
+        for warning in extract.warnings(there):
             reporter.say(f"warning: {warning}")
+    return there
 
 
-def _extract(extract: Extract, tables: tuple[Table, ...], folder: Path, reporter: Reporter) -> dict[str, Extracted]:
-    """Every table to the local disk, as many at a time as the source takes."""
+def _extract(
+    extract: Extract, tables: tuple[Table, ...], there: Sequence[str], folder: Path, reporter: Reporter
+) -> dict[str, Extracted]:
+    """Every table to the local disk, as many at a time as the source takes; ``there``: those that it has."""
     at_once = min(len(tables), extract.in_flight)
 
     def read(table: Table) -> Extracted:
-        with reporter.task(f"bronze {table.name}", extract.count(table.name)) as task:
+        rows = extract.count(table.name) if table.name in there else 0
+        with reporter.task(f"bronze {table.name}", rows) as task:
             return extract_table(extract, table, folder, task, EXTRACT_ROWS // at_once)
 
     return {table.name: found for table, found in zip(tables, each(read, tables, at_once), strict=True)}

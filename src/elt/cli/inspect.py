@@ -12,7 +12,7 @@ from rich.filesize import decimal
 from rich.padding import Padding
 from rich.text import Text
 
-from elt.catalog import ANALYSES, REJEITADOS, TABLES, VALORES_REJEITADOS
+from elt.catalog import ANALYSES, REJEITADOS, VALORES_REJEITADOS
 from elt.cli.context import (
     as_text,
     counted,
@@ -30,6 +30,7 @@ from elt.lineage import trace_row
 from elt.notation import value_of
 from elt.progress import SilentReporter
 from elt.rules import Type
+from elt.silver import TABLES
 from elt.status import Run, Status, gather
 
 SHOWN: dict[str, tuple[str, Mapping[str, Type], str]] = {

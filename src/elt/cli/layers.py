@@ -121,11 +121,12 @@ def demo(as_json: bool) -> None:
     say = reporter()
     folder = Path(tempfile.mkdtemp(prefix="medallion-demo-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    from elt.silver import TABLES
     from elt.sources.sample import SampleShop
 
     lakehouse = open_embedded(folder)
     runner = Runner(lakehouse, say)
-    shop = SampleShop()
+    shop = SampleShop(TABLES)
     looks = (("first look", shop), ("again, nothing new", shop), ("two months later", shop.two_months_later()))
     found = []
     for title, visit in looks:

@@ -8,7 +8,6 @@ import click
 from rich.filesize import decimal
 
 from elt import health
-from elt.catalog import TABLES
 from elt.cli.context import (
     counted,
     json_option,
@@ -24,6 +23,7 @@ from elt.lakehouse import snapshots
 from elt.ledger import Ledger
 from elt.runner import Runner
 from elt.settings import ENDS, load_settings
+from elt.silver import TABLES
 
 
 @click.command("schedule")

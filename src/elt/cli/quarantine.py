@@ -13,7 +13,6 @@ from typing import TextIO
 
 import click
 
-from elt.catalog import TABLES
 from elt.cli.context import (
     json_option,
     one_line,
@@ -27,6 +26,7 @@ from elt.cli.context import (
 from elt.lakehouse.ports import Tables, Within
 from elt.progress import SilentReporter
 from elt.quarantine import ROWS, VALUES, entries, summary
+from elt.silver import TABLES
 
 _KINDS = {ROWS: "linha", VALUES: "valor"}
 EXPORTED = ("tipo", "tabela", "chave", "coluna", "valor", "motivo", "linha", "snapshot", "desde")

@@ -6,8 +6,9 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from elt.catalog import ANALISE_CLIENTES_PEDIDOS, PEDIDOS
+from elt.catalog import ANALISE_CLIENTES_PEDIDOS
 from elt.frames import arrow_schema
+from elt.silver.pedidos import PEDIDOS
 
 ANALYSIS = ANALISE_CLIENTES_PEDIDOS
 """The gold table that this module makes."""

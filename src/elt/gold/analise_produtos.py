@@ -4,8 +4,9 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from elt.catalog import ANALISE_PRODUTOS, PEDIDOS
+from elt.catalog import ANALISE_PRODUTOS
 from elt.frames import arrow_schema
+from elt.silver.pedidos import PEDIDOS
 
 ANALYSIS = ANALISE_PRODUTOS
 """The gold table that this module makes."""

@@ -19,7 +19,7 @@ from typing import Protocol, cast
 import pandas as pd
 import pyarrow as pa
 
-from elt.catalog import CLIENTES, PRODUTOS, Analysis, Table
+from elt.catalog import Analysis, Table
 from elt.concurrency import each
 from elt.frames import arrow_schema, empty_frame
 from elt.gold import analise_clientes_pedidos, analise_produtos
@@ -28,6 +28,8 @@ from elt.lakehouse.batches import upsert_all
 from elt.lakehouse.ports import Lakehouse, Tables, Within
 from elt.ledger import Counts, LayerResult, Ledger
 from elt.progress import Reporter, Task
+from elt.silver.clientes import CLIENTES
+from elt.silver.produtos import PRODUTOS
 
 KEYS_AT_A_TIME = 2_000
 """Customers or products recomputed together: with all their orders in pages, this bounds the memory."""

@@ -22,7 +22,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from elt.catalog import BROKEN_LINE, TABLES, WRITE_ROWS, Table, rules_version
+from elt.catalog import BROKEN_LINE, WRITE_ROWS, Table, rules_version
 from elt.concurrency import ahead, do_each, each
 from elt.errors import SnapshotError
 from elt.frames import to_frame
@@ -55,7 +55,7 @@ def run(
     lakehouse: Lakehouse,
     ledger: Ledger,
     reporter: Reporter,
-    tables: tuple[Table, ...] = TABLES,
+    tables: tuple[Table, ...],
     *,
     full: bool = False,
     known: Known = NOTHING_KNOWN,
@@ -111,7 +111,7 @@ def replay(
     lakehouse: Lakehouse,
     ledger: Ledger,
     reporter: Reporter,
-    tables: tuple[Table, ...] = TABLES,
+    tables: tuple[Table, ...],
 ) -> LayerResult:
     """Make silver what this snapshot alone gives: empty it, then apply the snapshot whole.
 
@@ -341,11 +341,13 @@ class _Application:
             parent.result()  # foreign keys hold only when every parent is written
         keys = self.table.foreign_keys
         parents_of = each(
-            lambda column: self._existing(str(column.references), rows[column.name]), keys, self.tables.in_flight
+            lambda column: self._existing(str(column.references), rows[column.name].dropna()),
+            keys,
+            self.tables.in_flight,
         )
         for column, parents in zip(keys, list(parents_of), strict=True):
             known = pc.is_in(pa.array(rows[column.name]), parents).to_numpy(zero_copy_only=False)
-            orphans = rows.loc[~known, column.name]
+            orphans = rows.loc[~known, column.name].dropna()
             reasons = {
                 row: f"{column.name}: '{key}' não existe em silver.{column.references}" for row, key in orphans.items()
             }

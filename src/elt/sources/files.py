@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 
 from elt.catalog import BROKEN_LINE
 from elt.copying import all_decimals
-from elt.errors import SourceError
+from elt.errors import NoSuchTable, SourceError
 from elt.sources import identity
 
 csv.field_size_limit(2**31 - 1)
@@ -83,7 +83,7 @@ class FilesExtract:
             )
         if not found:
             there = ", ".join(sorted(file.name for file in self._folder.iterdir())) or "nothing"
-            raise SourceError(
+            raise NoSuchTable(
                 f"{self._folder} has neither {table}.csv nor {table}.parquet; found: {there}",
                 next_step="put the file there, or correct SOURCE_FILES",
             )

@@ -19,7 +19,7 @@ class Extract(Protocol):
         """How many requests at a time."""
 
     def columns(self, table: str) -> dict[str, str]:
-        """The table's columns and the source's own name for their types. ``SourceError`` if there is no such table.
+        """The table's columns and the source's own name for their types. ``NoSuchTable`` if it does not have it.
 
         A type in ``NUMBERS`` says that the values are numbers in machine notation.
         """

@@ -8,9 +8,9 @@ import psycopg
 import pyarrow as pa
 from psycopg import sql
 
-from elt.catalog import TABLES, Table
+from elt.catalog import Table
 from elt.copying import copy_out
-from elt.errors import SourceError
+from elt.errors import NoSuchTable, SourceError
 from elt.postgres import connect, database_of, print_alike, translated_errors
 from elt.sources.identity import of_database
 from elt.sources.port import ACCEPT
@@ -180,10 +180,11 @@ class PostgresSource:
     pages would skip, come as well. The source's statement timeout is lifted for this session only.
 
     ``accept_filtered``: rows that row-level security hides count as rows that are not there; otherwise it is an error.
+    ``tables``: those whose key is known; another one is read in the order of its first column.
     """
 
     def __init__(
-        self, url: str, *, schema: str = "public", accept_filtered: bool = False, tables: tuple[Table, ...] = TABLES
+        self, url: str, *, schema: str = "public", accept_filtered: bool = False, tables: tuple[Table, ...] = ()
     ) -> None:
         self._url = url
         self._schema = schema
@@ -273,7 +274,7 @@ class PostgresExtract:
                 columns = self._connection.execute(_COLUMNS, (*name, *name)).fetchall()
                 guarded = self._connection.execute(_GUARDED, name).fetchall()
             if not columns:
-                raise SourceError(
+                raise NoSuchTable(
                     f"SOURCE_DB_URL has no table {self._schema}.{table}",
                     next_step="correct SOURCE_DB_URL, set SOURCE_DB_SCHEMA, or give the role the right to see the "
                     "table",

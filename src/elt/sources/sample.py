@@ -4,18 +4,22 @@ Used when no source is configured, by ``medallion demo``, and by the benchmarks.
 shop of any size takes the memory of one page.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
-from typing import ClassVar
+from typing import ClassVar, Self
 
 import numpy as np
 import pyarrow as pa
 
-from elt.catalog import CLIENTES, PEDIDOS, PRODUTOS
-from elt.errors import SourceError
+from elt import rules
+from elt.catalog import Column, Table
+from elt.errors import NoSuchTable
 from elt.sources.identity import SAMPLE
+
+_Columns = dict[str, list[str | None]]
+"""A page: by column, its values."""
 
 _FIRST = (
     "Ana João Maria José Antônia Francisco Luíza Paulo Beatriz Márcio Conceição Rafael Júlia Gonçalo Inês Caetano "
@@ -57,17 +61,22 @@ _FIRST_DAY = date(2024, 1, 2)
 _PAGE = 10_000
 """Rows made from one random stream: the data does not depend on the pages asked for."""
 
+_OTHERS = 24
+"""Rows of a table that this shop knows only by its declaration."""
+
 
 @dataclass(frozen=True)
 class SampleShop:
-    """Sizes in rows, and a seed.
+    """Its tables as they are declared, sizes in rows, and a seed.
 
-    ``dirt`` is the share of rows with something wrong. Orders name the first ``known`` customers; a dirty order names
-    one of the thirty after them. ``visit`` counts the times the shop has been looked at.
+    It has the columns that are declared; what it does not know of a shop it makes up by the column's rule. ``dirt`` is
+    the share of rows with something wrong. Orders name the first ``known`` customers; a dirty order names one of the
+    thirty after them. ``visit`` counts the times the shop has been looked at.
     """
 
     in_flight: ClassVar[int] = 1
 
+    tables: tuple[Table, ...]
     clientes: int = 400
     produtos: int = 48
     pedidos: int = 5_000
@@ -77,10 +86,10 @@ class SampleShop:
     visit: int = 0
 
     @classmethod
-    def of_size(cls, pedidos: int) -> "SampleShop":
+    def of_size(cls, tables: tuple[Table, ...], pedidos: int) -> Self:
         """A shop with so many orders, twenty for each customer, and 500 products: for benchmarks."""
         customers = max(1, pedidos // 20)
-        return cls(clientes=customers, produtos=500, pedidos=pedidos, known=customers)
+        return cls(tables, clientes=customers, produtos=500, pedidos=pedidos, known=customers)
 
     @property
     def description(self) -> str:
@@ -102,27 +111,37 @@ class SampleShop:
         return replace(self, clientes=self.clientes + 35, pedidos=self.pedidos + 600, visit=self.visit + 1)
 
     def columns(self, table: str) -> dict[str, str]:  # noqa: D102 - see the port
-        for known in (CLIENTES, PRODUTOS, PEDIDOS):
-            if known.name == table:
-                return dict.fromkeys(known.column_names, "text")
-        raise SourceError(f"the sample shop has no table {table}")
+        return dict.fromkeys(self._declared(table).column_names, "text")
 
     def warnings(self, tables: Sequence[str]) -> list[str]:  # noqa: D102 - nobody hides rows of these
         return []
 
     def count(self, table: str) -> int:  # noqa: D102
-        return {"clientes": self.clientes, "produtos": self.produtos, "pedidos": self.pedidos}[table]
+        sizes = {"clientes": self.clientes, "produtos": self.produtos, "pedidos": self.pedidos}
+        return sizes.get(self._declared(table).name, _OTHERS)
 
     def pages(self, table: str, rows: int) -> Iterator[pa.Table]:  # noqa: D102
-        make = {"clientes": self._clientes, "produtos": self._produtos, "pedidos": self._pedidos}[table]
-        schema = pa.schema([(name, pa.string()) for name in self.columns(table)])
-        total = self.count(table)
+        makers = {"clientes": self._clientes, "produtos": self._produtos, "pedidos": self._pedidos}
+        declared, total = self._declared(table), self.count(table)
+        schema = pa.schema([(name, pa.string()) for name in declared.column_names])
         for first in range(0, total, _PAGE):
-            page = pa.table([pa.array(values, pa.string()) for values in make(first, _PAGE)], schema=schema).slice(
-                0, total - first
-            )
+            made = makers[table](first, _PAGE) if table in makers else {}
+            values = (made.get(column.name) or self._made_up(column, first, _PAGE) for column in declared.columns)
+            page = pa.table([pa.array(column, pa.string()) for column in values], schema=schema).slice(0, total - first)
             for start in range(0, len(page), rows):
                 yield page.slice(start, rows)
+
+    def _declared(self, table: str) -> Table:
+        for known in self.tables:
+            if known.name == table:
+                return known
+        raise NoSuchTable(f"the sample shop has no table {table}")
+
+    def _made_up(self, column: Column, first: int, size: int) -> list[str | None]:
+        """Values that the column's rule reads, one after the other; keys of another table go round those it has."""
+        made = _BY_RULE.get(column.rule.read) or _BY_TYPE[column.rule.type]
+        last = self.count(column.references) if column.references else first + size
+        return [made(number % last + 1) for number in range(first, first + size)]
 
     def _random(self, table: int, first: int) -> np.random.Generator:
         return np.random.default_rng((self.seed, table, first))
@@ -132,7 +151,7 @@ class SampleShop:
     ) -> "np.ndarray[tuple[int], np.dtype[np.bool_]]":
         return random.random(size) < self.dirt * share
 
-    def _clientes(self, first: int, size: int) -> list[list[str | None]]:
+    def _clientes(self, first: int, size: int) -> _Columns:
         random = self._random(1, first)
         given, family = random.integers(len(_FIRST), size=size), random.integers(len(_LAST), size=(size, 2))
         city, phone, age = (
@@ -141,7 +160,8 @@ class SampleShop:
             random.integers(16, 90, size=size),
         )
         style, bad, blank = random.integers(4, size=size), self._dirty(random, size), random.random(size) < 0.05
-        columns: list[list[str | None]] = [[] for _ in range(6)]
+        names = ("id_cliente", "nome", "email", "telefone", "cidade", "idade")
+        columns: _Columns = {name: [] for name in names}
         for row in range(size):
             name = f"{_FIRST[given[row]]} {_LAST[family[row, 0]]} {_LAST[family[row, 1]]}"
             place, area = _CITIES[city[row]]
@@ -161,16 +181,17 @@ class SampleShop:
                 place.upper() if style[row] == 3 else place,
                 "idade?" if bad[row] else (None if blank[row] else str(age[row])),
             )
-            for column, value in zip(columns, values, strict=True):
+            for column, value in zip(columns.values(), values, strict=True):
                 column.append(value)
         return columns
 
-    def _produtos(self, first: int, size: int) -> list[list[str | None]]:
+    def _produtos(self, first: int, size: int) -> _Columns:
         random = self._random(2, first)
         cents, style = random.integers(190, 30_000, size=size), random.integers(3, size=size)
         bad = self._dirty(random, size, 0.5) & (self.visit == 0)
         stock = np.random.default_rng((self.seed, 4, first, self.visit)).integers(0, 500, size=size)
-        columns: list[list[str | None]] = [[] for _ in range(5)]
+        names = ("id_produto", "nome_produto", "categoria", "preco", "estoque")
+        columns: _Columns = {name: [] for name in names}
         for row in range(size):
             kind, category = _PRODUCTS[(first + row) % len(_PRODUCTS)]
             values = (
@@ -180,11 +201,11 @@ class SampleShop:
                 "a consultar" if bad[row] else _money(int(cents[row]), int(style[row])),
                 str(stock[row]),
             )
-            for column, value in zip(columns, values, strict=True):
+            for column, value in zip(columns.values(), values, strict=True):
                 column.append(value)
         return columns
 
-    def _pedidos(self, first: int, size: int) -> list[list[str | None]]:
+    def _pedidos(self, first: int, size: int) -> _Columns:
         random = self._random(3, first)
         customer, product = (
             random.integers(1, self.known + 1, size=size),
@@ -202,7 +223,8 @@ class SampleShop:
             self._dirty(random, size, 0.4),
         )
         repeated = self._dirty(random, size, 0.4)
-        columns: list[list[str | None]] = [[] for _ in range(7)]
+        names = ("id_pedido", "id_cliente", "id_produto", "quantidade", "status", "valor_total", "data_pedido")
+        columns: _Columns = {name: [] for name in names}
         before: tuple[str | None, ...] | None = None
         for row in range(size):
             number = first + row + 1
@@ -219,7 +241,7 @@ class SampleShop:
             if repeated[row] and before is not None:
                 values = before  # the line above once more, as exports do
             before = values
-            for column, value in zip(columns, values, strict=True):
+            for column, value in zip(columns.values(), values, strict=True):
                 column.append(value)
         return columns
 
@@ -239,3 +261,20 @@ def _money(cents: int, style: int) -> str:
 def _day(day: date, style: int) -> str:
     """One day in the ways shops write it."""
     return (day.isoformat(), f"{day:%d/%m/%Y}", f"{day.isoformat()} 10:30:00")[style]
+
+
+_BY_RULE: dict[Callable[[rules.RawValue], object], Callable[[int], str]] = {
+    rules.read_key: str,
+    rules.read_email: lambda number: f"contato{number}@exemplo.com.br",
+    rules.read_phone: lambda number: f"(11) 9{number % 10_000:04d}-0000",
+    rules.read_status: lambda number: "Pago",
+}
+"""One value of a column that this shop knows only by its declaration, by how it is read, in row ``number``."""
+
+_BY_TYPE: dict[rules.Type, Callable[[int], str]] = {
+    "text": lambda number: f"exemplo {number}",
+    "integer": lambda number: str(number % 90 + 1),
+    "money": lambda number: _money(990 + number, 1),
+    "date": lambda number: _day(_FIRST_DAY + timedelta(days=number % 700), 1),
+}
+"""The same by what it holds."""

@@ -14,9 +14,19 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from postgrest.types import CountMethod
 
-from elt.catalog import EXTRACT_ROWS, TABLES, Table, children_first
+from elt.catalog import EXTRACT_ROWS, Table, children_first
 from elt.concurrency import do_each, each, interleave
-from elt.errors import Denied, LakehouseError, Missing, Rejected, SourceError, Timeout, TooLarge, Unreachable
+from elt.errors import (
+    Denied,
+    LakehouseError,
+    Missing,
+    NoSuchTable,
+    Rejected,
+    SourceError,
+    Timeout,
+    TooLarge,
+    Unreachable,
+)
 from elt.sources.identity import of_project
 from elt.sources.port import ACCEPT
 from elt.sources.printed import KINDS, printed
@@ -45,7 +55,7 @@ _WORTH_CUTTING = 5_000
 
 
 class SupabaseSource:
-    """Tables of the schema ``public``.
+    """Tables of the schema ``public``: those that are named to it, no others.
 
     The API has no transaction over several requests, so one look is made consistent in another way: when it is opened,
     the last key of each table is noted, children first, and nothing after it is read. Rows added meanwhile come with
@@ -59,10 +69,10 @@ class SupabaseSource:
         url: str,
         key: str,
         *,
+        tables: tuple[Table, ...],
         accept_filtered: bool = False,
         in_flight: int = IN_FLIGHT,
         wait_seconds: float = 1.0,
-        tables: tuple[Table, ...] = TABLES,
         allow_http: bool = False,
     ) -> None:
         settings = {"url_setting": "SUPABASE_URL", "key_setting": "SUPABASE_KEY"}
@@ -195,7 +205,7 @@ def _first_row(project: Project, table: Table) -> list[str]:
     except Missing as error:
         if error.code == NOT_EXPOSED:
             raise
-        raise SourceError(
+        raise NoSuchTable(
             f"{project.url_setting} has no table {table.name} in its schema public: {error.what}",
             next_step=f"correct {project.url_setting}, or expose the table in the schema public",
         ) from error
