@@ -130,6 +130,7 @@ def _look(project: Project, direct: Sequence[str] | None) -> _Look:
             errors[_schema(table)] = error
         else:
             applied.update(str(row["versao"]) for row in rows if table == _PROBES[0])
+    migrations.refuse_newer(applied, project.url_setting)
     hidden = [schema for schema, error in errors.items() if error.code == NOT_EXPOSED]
     denied = {schema: error for schema, error in errors.items() if schema not in hidden}
     pending = [name for name in migrations.names() if name not in applied] if direct is None else list(direct)

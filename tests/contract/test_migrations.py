@@ -8,7 +8,7 @@ import psycopg
 import pytest
 
 from elt import access
-from elt.errors import Denied, LakehouseError
+from elt.errors import ConfigurationError, Denied, LakehouseError
 from elt.lakehouse import migrations
 from elt.lakehouse.embedded import open_embedded, start_postgres
 from elt.lakehouse.folder import FolderBucket
@@ -242,3 +242,17 @@ def test_an_embedded_lakehouse_of_a_version_before_is_upgraded_when_it_is_opened
     with closing(open_embedded(tmp_path / "data")) as lakehouse:
         assert migrations.pending(url, setting="a test") == []
         assert access.look(lakehouse.tables, None) == []
+
+
+def test_a_program_keeps_away_from_a_lakehouse_that_a_later_version_has_prepared(
+    new_empty_database: Callable[[], str],
+) -> None:
+    url = new_empty_database()
+    migrations.apply(url, setting="LAKEHOUSE_DB_URL")
+    rows(url, "insert into controle.migracoes (versao) values ('29990101000000_de_amanha') returning versao")
+    before = shape(url)
+    for use in (migrations.pending, migrations.apply):
+        with pytest.raises(ConfigurationError, match=r"later version.*29990101000000_de_amanha") as refused:
+            use(url, setting="LAKEHOUSE_DB_URL")
+        assert refused.value.kept == "nothing was written"
+    assert shape(url) == before

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import psycopg
 
-from elt.errors import LakehouseError, MedallionError, Timeout, Unreachable
+from elt.errors import ConfigurationError, LakehouseError, MedallionError, Timeout, Unreachable
 from elt.postgres import connect, translated_errors
 from elt.sqlstates import NOT_GRANTED
 
@@ -54,7 +54,21 @@ def pending(url: str, *, setting: str, folder: Path = FOLDER) -> list[Path]:
     """The migration files, in order, that the database has not recorded as applied."""
     with connect(url, setting=setting) as connection, translated_errors("reading the applied migrations"):
         applied = _applied(connection)
+    refuse_newer(applied, setting, folder)
     return [file for file in _files(folder) if _version(file) not in applied]
+
+
+def refuse_newer(applied: Iterable[str], setting: str, folder: Path = FOLDER) -> None:
+    """Nothing, or a ``ConfigurationError`` if the database has migrations that this program does not know.
+
+    A later version made them (and this is a container that was forgotten): what its tables mean is not known here.
+    """
+    if unknown := sorted(set(applied) - {_version(file) for file in _files(folder)}):
+        raise ConfigurationError(
+            f"{setting}: a later version of this program has prepared the lakehouse ({unknown[-1]} is not known here)",
+            kept="nothing was written",
+            next_step="install that version here too, or a later one (medallion --version tells which this is)",
+        )
 
 
 def apply(url: str, *, setting: str, folder: Path = FOLDER) -> list[str]:
@@ -66,6 +80,7 @@ def apply(url: str, *, setting: str, folder: Path = FOLDER) -> list[str]:
         with translated_errors("waiting for another migration"):
             connection.execute("select pg_advisory_lock(hashtext('medallion migrations'))")
         applied = _applied(connection)
+        refuse_newer(applied, setting, folder)
         due = [file for file in _files(folder) if _version(file) not in applied]
         try:
             with connection.transaction():
