@@ -104,7 +104,7 @@ def test_tables_that_cannot_be_put_in_an_order_are_refused(tables: list[Table], 
         (lambda: Table("lojas", (KEY, Column("data_ingestao", rules.DATE))), "twice: data_ingestao"),
         (lambda: Table("rejeitados", (KEY,)), "silver.rejeitados is the quarantine"),
     ],
-    ids=str,
+    ids=["required and optional", "no key", "no column", "twice", "a second id", "the stamp", "the quarantine"],
 )
 def test_a_declaration_that_cannot_be_meant_is_refused(declared: type, words: str) -> None:
     with pytest.raises(ValueError, match=words):
