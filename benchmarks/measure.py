@@ -18,6 +18,7 @@ import psycopg
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from elt.catalog import EXTRACT_BYTES
 from elt.lakehouse.embedded import open_embedded, start_postgres
 from elt.ledger import LayerResult
 from elt.progress import SilentReporter
@@ -33,9 +34,9 @@ ROWS_AT_A_TIME = 100_000
 class ChangedShop(SampleShop):
     """The same shop with about one order in a hundred changed: another value, so that gold has work too."""
 
-    def pages(self, table: str, rows: int) -> Iterator[pa.Table]:
+    def pages(self, table: str, rows: int, most_bytes: int = EXTRACT_BYTES) -> Iterator[pa.Table]:
         """The shop's pages, with every hundredth order changed."""
-        for page in super().pages(table, rows):
+        for page in super().pages(table, rows, most_bytes):
             if table == "pedidos":
                 place = page.column_names.index("valor_total")
                 chosen = pa.array(np.arange(len(page)) % 100 == 0)

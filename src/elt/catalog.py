@@ -16,11 +16,19 @@ from elt.rules import Rule, Type
 EXTRACT_ROWS = 100_000
 """Rows asked of a source in one request, at most. Source: the pipeline's specification."""
 
+EXTRACT_BYTES = 32 * 2**20
+"""Text asked of a source in one page, at most, unless one row alone is larger: what is in memory at a time."""
+
 WRITE_ROWS = 10_000
 """Rows written to the lakehouse in one request, at most. Source: the pipeline's specification."""
 
 BROKEN_LINE = "_linha_ilegivel"
 """Bronze column for a line that does not fit its header: the line's text; every other column of that row is NULL."""
+
+ORIGIN, POSITION = "\x00origem", "\x00posicao"
+"""Each raw row's place in the source, as columns of pages in memory: the file (text; NULL: the table itself) and the
+line or row in it, from 1. A database's rows have the ordinal in which they were read. No column of a shop has such a
+name; in a part they have names that the manifest keeps."""
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,8 @@ import pyarrow.compute as pc
 import pyarrow.csv as pcsv
 from psycopg import sql
 
+from elt.catalog import EXTRACT_BYTES
+
 _BLOCK_BYTES = 1 << 20
 
 
@@ -19,16 +21,27 @@ def read_schema(schema: pa.Schema) -> pcsv.ConvertOptions:
     )
 
 
-def copy_out(connection: psycopg.Connection, query: sql.Composable, schema: pa.Schema, rows: int) -> Iterator[pa.Table]:
-    """The query's result as Arrow tables of at most ``rows`` rows, streamed: never the whole result in memory."""
+def copy_out(
+    connection: psycopg.Connection,
+    query: sql.Composable,
+    schema: pa.Schema,
+    rows: int,
+    most_bytes: int = EXTRACT_BYTES,
+) -> Iterator[pa.Table]:
+    """The query's result as Arrow tables, streamed: never the whole result in memory.
+
+    Each has at most ``rows`` rows, and of those that make ``most_bytes`` none after the first that passes them.
+    """
     statement = sql.SQL("copy ({}) to stdout (format csv)").format(query)
     with connection.cursor() as cursor, cursor.copy(statement) as copy:
         buffer: list[bytes] = []
+        size = 0
         for line in copy:  # PostgreSQL sends one message a row
             buffer.append(bytes(line))
-            if len(buffer) == rows:
+            size += len(line)
+            if len(buffer) == rows or size >= most_bytes:
                 yield _parse(buffer, schema)
-                buffer = []
+                buffer, size = [], 0
         if buffer:
             yield _parse(buffer, schema)
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from elt.catalog import EXTRACT_BYTES
 from elt.lakehouse.ports import Bucket, Lakehouse, Tables, Within, Written
 from elt.sources.port import Extract, Source
 
@@ -152,7 +153,7 @@ class _Extract:
     def count(self, table: str) -> int | None:
         return self.extract.count(table)
 
-    def pages(self, table: str, rows: int) -> "Iterator[pa.Table]":
-        for page in self.extract.pages(table, rows):
+    def pages(self, table: str, rows: int, most_bytes: int = EXTRACT_BYTES) -> "Iterator[pa.Table]":
+        for page in self.extract.pages(table, rows, most_bytes):
             self.may_go_on()
             yield page

@@ -168,13 +168,22 @@ class Project:
 
         return self.ask(f"calling {function}", answered, tries=tries)
 
-    def rows(self, doing: str, query: Any) -> list[dict[str, Any]]:  # noqa: ANN401 - the client's builders
-        """The rows of a read that the official client has built, parsed by orjson."""
+    def rows(self, doing: str, query: Any, most_bytes: int | None = None) -> list[dict[str, Any]]:  # noqa: ANN401
+        """The rows of a read that the official client has built, parsed by orjson.
+
+        An answer of more than ``most_bytes`` is not read to its end: ``TooLarge``, as if the server had said so.
+        """
         request = query.request
 
         def answered() -> list[dict[str, Any]]:
             path, asked = str(request.path), {"params": request.params, "headers": request.headers}
-            found: list[dict[str, Any]] = orjson.loads(self.http.request(request.http_method, path, **asked).content)
+            content = bytearray()
+            with self.http.stream(request.http_method, path, **asked) as answer:
+                for chunk in answer.iter_bytes():
+                    content += chunk
+                    if most_bytes is not None and len(content) > most_bytes:
+                        raise TooLarge(f"the answer has more than {most_bytes:,} bytes")
+            found: list[dict[str, Any]] = orjson.loads(content)
             return found
 
         return self.ask(doing, answered)

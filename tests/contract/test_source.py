@@ -43,6 +43,19 @@ def test_every_row_comes_once(shop_gateway: Gateway, look: Callable[[], Extract]
     assert extract.count("clientes") == 2_300
 
 
+def test_a_page_ends_at_its_bytes_whatever_its_first_row_was_like(
+    shop_gateway: Gateway, look: Callable[[], Extract]
+) -> None:
+    shop_gateway.sql(
+        "insert into produtos (id_produto, nome_produto) "
+        "select n, case when n > 1 then repeat('x', 10000) end from generate_series(1, 200) n"
+    )
+    pages = list(look().pages("produtos", EXTRACT_ROWS, 100_000))
+    keys = [int(key) for page in pages for key in page.column("id_produto").to_pylist()]
+    assert sorted(keys) == list(range(1, 201))
+    assert max(page.nbytes for page in pages) <= 210_000
+
+
 def test_values_are_text_exactly_as_the_source_has_them(shop_gateway: Gateway, look: Callable[[], Extract]) -> None:
     shop_gateway.sql(
         "insert into produtos values (9007199254740993, 'a \"b\" \\c' || chr(10) || 'ção', '', 0.10, null), "

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from elt.catalog import BROKEN_LINE
+from elt.catalog import BROKEN_LINE, ORIGIN, POSITION
 from elt.errors import SourceError
 from elt.lakehouse.ports import Lakehouse
 from elt.progress import PlainReporter
@@ -33,7 +33,8 @@ def shop(tmp_path: Path) -> Path:
 
 def read(folder: Path, table: str, rows: int = 1_000) -> list[dict[str, str | None]]:
     with FilesSource(folder).open() as extract:
-        return [row for page in extract.pages(table, rows) for row in page.to_pylist()]
+        pages = [page.drop_columns([ORIGIN, POSITION]) for page in extract.pages(table, rows)]
+        return [row for page in pages for row in page.to_pylist()]
 
 
 def clientes(folder: Path, content: bytes | str) -> list[dict[str, str | None]]:

@@ -74,7 +74,7 @@ class Restored:
         kept = of_tables(self.kept.document["figures"][moment])
         return figures_of(self.url, {name: figure["columns"] for name, figure in kept.items()})
 
-    def everything(self) -> tuple[object, object]:
+    def everything(self) -> tuple[dict[str, list[str]], dict[Path, bytes]]:
         """Every row of silver and gold with its moments, and every object."""
         with psycopg.connect(self.url) as connection:
             rows = {
@@ -142,7 +142,9 @@ def test_the_same_rows_are_nothing_new_and_change_nothing(restored: Restored) ->
     if restored.other_rules:
         assert restored.visit(newest) == [246, 357]  # silver cleans every row again, and finds none different
     same({"keys": restored.visit(newest)}, restored.kept.figures("same rows"))
-    assert restored.everything() == before
+    rows, objects = restored.everything()
+    noted = [file for file in objects if file.name == "_fingerprints.json"]  # of a manifest of before, found once
+    assert (rows, {file: content for file, content in objects.items() if file not in noted}) == before
 
 
 def test_a_layer_by_hand_has_nothing_to_do(restored: Restored) -> None:

@@ -168,7 +168,7 @@ def _visit(rows: Rows) -> Visit:
 class _Silent(Visit):
     """A shop that stops answering."""
 
-    def pages(self, table: str, rows: int) -> Iterator[pa.Table]:
+    def pages(self, table: str, rows: int, *most_bytes: int) -> Iterator[pa.Table]:
         yield from super().pages(table, 50)
         raise SourceError("the sample shop does not answer any more", next_step="run again")
 

@@ -51,6 +51,6 @@ class Visit:
     def count(self, table: str) -> int | None:
         return len(self.tables[table])
 
-    def pages(self, table: str, rows: int) -> Iterator[pa.Table]:
+    def pages(self, table: str, rows: int, *most_bytes: int) -> Iterator[pa.Table]:
         found = self.tables[table]
         yield from (found.slice(start, rows) for start in range(0, len(found), rows))

@@ -1,7 +1,7 @@
 """A table's content fingerprint: the values decide, never the way they were cut into pages."""
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 
 import pyarrow as pa
 import pytest
@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from elt.bronze.fingerprint import Fingerprint
 
-COLUMNS = {"id": "bigint", "nome": "text"}
+COLUMNS = ("id", "nome")
 VALUES = st.none() | st.text(max_size=3) | st.sampled_from(["", "a", "ab"])
 ROWS = st.lists(st.tuples(VALUES, VALUES), max_size=10)
 Rows = Sequence[tuple[str | None, str | None]]
@@ -20,7 +20,7 @@ def page(rows: Rows) -> pa.Table:
     return pa.table({name: pa.array([row[place] for row in rows], pa.string()) for place, name in enumerate(COLUMNS)})
 
 
-def fingerprint(*pages: pa.Table, columns: Mapping[str, str] = COLUMNS) -> str:
+def fingerprint(*pages: pa.Table, columns: Iterable[str] = COLUMNS) -> str:
     found = Fingerprint(columns)
     for one in pages:
         found.update(one)
@@ -59,8 +59,7 @@ def test_it_differs_where_the_values_differ(one: Rows, other: Rows) -> None:
     assert fingerprint(page(one)) != fingerprint(page(other))
 
 
-def test_it_differs_when_a_column_changes_its_type_or_its_name() -> None:
+def test_it_differs_when_a_column_changes_its_name_and_not_when_columns_change_their_order() -> None:
     rows = page([("1", "a")])
-    renamed = rows.rename_columns(["id", "name"])
-    assert fingerprint(rows) != fingerprint(rows, columns={**COLUMNS, "id": "text"})
-    assert fingerprint(rows) != fingerprint(renamed, columns={"id": "bigint", "name": "text"})
+    assert fingerprint(rows) != fingerprint(rows.rename_columns(["id", "name"]), columns=("id", "name"))
+    assert fingerprint(rows) == fingerprint(rows.select(["nome", "id"]), columns=("nome", "id"))

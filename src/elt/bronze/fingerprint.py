@@ -1,8 +1,11 @@
-"""A content fingerprint of a table: the same for the same values in the same order, however they were cut in pages."""
+"""A content fingerprint of a table: the same for the same values in the same order, however they were cut in pages.
+
+Types and places are no part of it: the same rows read in another way are the same rows.
+"""
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -11,10 +14,11 @@ import pyarrow.compute as pc
 class Fingerprint:
     """SHA-256 over every column's lengths and bytes, fed page by page. NULL and the empty text differ."""
 
-    def __init__(self, columns: Mapping[str, str]) -> None:
-        self._columns = dict(columns)
-        self._lengths = {name: hashlib.sha256() for name in columns}
-        self._bytes = {name: hashlib.sha256() for name in columns}
+    def __init__(self, columns: Iterable[str]) -> None:
+        """``columns``: the names of the source's columns."""
+        self._columns = sorted(columns)
+        self._lengths = {name: hashlib.sha256() for name in self._columns}
+        self._bytes = {name: hashlib.sha256() for name in self._columns}
         self._rows = 0
 
     def update(self, page: pa.Table) -> None:
@@ -33,9 +37,6 @@ class Fingerprint:
                     self._bytes[name].update(memoryview(present.buffers()[2])[start:end] if end > start else b"")
 
     def hexdigest(self) -> str:
-        """The fingerprint: of the values, the columns' names and types, and the number of rows."""
-        columns = {
-            name: (kind, self._lengths[name].hexdigest(), self._bytes[name].hexdigest())
-            for name, kind in sorted(self._columns.items())
-        }
+        """The fingerprint: of the values, the columns' names, and the number of rows."""
+        columns = {name: (self._lengths[name].hexdigest(), self._bytes[name].hexdigest()) for name in self._columns}
         return hashlib.sha256(json.dumps([self._rows, columns]).encode()).hexdigest()

@@ -15,7 +15,7 @@ if __name__ == "__main__":  # a script: Python then looks for modules in this fo
 
 import errno
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -23,17 +23,18 @@ from functools import partial
 from pathlib import Path
 
 from elt.bronze.extract import Extracted, check_columns, extract_table
-from elt.catalog import EXTRACT_ROWS, Table, rules_version
+from elt.bronze.fingerprint import Fingerprint
+from elt.catalog import BROKEN_LINE, EXTRACT_BYTES, EXTRACT_ROWS, Table, rules_version
 from elt.concurrency import do_each, each
 from elt.errors import ConfigurationError, Full, MedallionError
 from elt.keys import StatusKey
 from elt.lakehouse import snapshots
-from elt.lakehouse.ports import Lakehouse
+from elt.lakehouse.ports import Bucket, Lakehouse
 from elt.lakehouse.snapshots import NOTHING_KNOWN, Known, Manifest, Part, TableSnapshot
 from elt.ledger import Counts, LayerResult, Ledger, Situation
 from elt.progress import Reporter, about
 from elt.sources.identity import Shop, judge
-from elt.sources.port import Extract, Source
+from elt.sources.port import NUMBERS, Extract, Source
 
 
 @dataclass(frozen=True)
@@ -69,14 +70,16 @@ def run(
             reporter.say(shop.said)
         if shop.identities != situation.identities:
             ledger.name_shop(shop.identities)
-        changed = [name for name, found in extracted.items() if not _same(found, last, name)]
+        before = snapshots.fingerprints(lakehouse.bucket, last, partial(_fingerprint, lakehouse.bucket)) if last else {}
+        new = [name for name, found in extracted.items() if before.get(name) != found.fingerprint]
+        changed = [name for name, found in extracted.items() if name in new or _says_more(found, last, name)]
         counts = Counts()
         for name, found in extracted.items():
             counts += Counts(found.rows, found.rows, 0) if name in changed else Counts(found.rows, 0, found.rows)
         known = Known((last,) if last else (), complete=last is None)
         if changed:
-            snapshots.require_room(lakehouse, _size(extracted, changed), reporter)
-            manifest = _store(lakehouse, extracted, changed, last, ledger.run, source, shop)
+            snapshots.require_room(lakehouse, _size(extracted, new), reporter)
+            manifest = _store(lakehouse, extracted, changed, last, before, ledger.run, source, shop)
             known = Known((*known.manifests, manifest), known.complete)
             reporter.say(f"bronze: snapshot {manifest.snapshot}: {', '.join(changed)} changed")
         snapshot = known.manifests[-1].snapshot if known.manifests else None
@@ -143,7 +146,7 @@ def _extract(
     def read(table: Table) -> Extracted:
         rows = extract.count(table.name) if table.name in there else 0
         with reporter.task(f"bronze {table.name}", rows) as task:
-            return extract_table(extract, table, folder, task, EXTRACT_ROWS // at_once)
+            return extract_table(extract, table, folder, task, EXTRACT_ROWS // at_once, EXTRACT_BYTES // at_once)
 
     return {table.name: found for table, found in zip(tables, each(read, tables, at_once), strict=True)}
 
@@ -170,14 +173,27 @@ def _waiting(situation: Situation, snapshot: str | None, tables: tuple[Table, ..
     return left or situation.gold_pending > 0
 
 
-def _same(found: Extracted, last: Manifest | None, name: str) -> bool:
-    """Whether the last snapshot holds the same values."""
-    return last is not None and name in last.tables and last.tables[name].fingerprint == found.fingerprint
+def _fingerprint(bucket: Bucket, table: TableSnapshot) -> str:
+    """The fingerprint of a table that is stored."""
+    names = [*table.columns, BROKEN_LINE]
+    found = Fingerprint(names)
+    for page in snapshots.read_rows(bucket, table, names, EXTRACT_ROWS):
+        found.update(page)
+    return found.hexdigest()
 
 
-def _size(extracted: dict[str, Extracted], changed: list[str]) -> int:
+def _says_more(found: Extracted, last: Manifest | None, name: str) -> bool:
+    """Whether a column that was text is a number by its type now: silver then knows how its values are meant.
+
+    The other way round the same rows say nothing new: they were known to be numbers.
+    """
+    known = last.tables[name].columns if last and name in last.tables else {}
+    return any(kind in NUMBERS and known.get(column, kind) not in NUMBERS for column, kind in found.columns.items())
+
+
+def _size(extracted: dict[str, Extracted], new: list[str]) -> int:
     """The bytes of the parts that are new."""
-    return sum(part.bytes for name in changed for part in extracted[name].parts)
+    return sum(part.bytes for name in new for part in extracted[name].parts)
 
 
 def _store(
@@ -185,18 +201,24 @@ def _store(
     extracted: dict[str, Extracted],
     changed: list[str],
     last: Manifest | None,
+    before: Mapping[str, str],
     run: str,
     source: Source,
     shop: Shop,
 ) -> Manifest:
-    """Store the parts of the tables that changed, point at the old parts of the others, and commit by the manifest."""
+    """Store the parts of the tables that changed, point at the old parts of the others, and commit by the manifest.
+
+    ``before``: the fingerprints of ``last``. A table whose rows are as they were, and whose types say more now, points
+    at its old parts too.
+    """
     now = datetime.now(UTC)
     bucket = lakehouse.bucket
     snapshot = snapshots.new_snapshot_id(last.snapshot if last else snapshots.last_folder(bucket), now)
     tables, files = {}, dict[str, Path]()
     for name, found in extracted.items():
-        if name not in changed and last is not None:
-            tables[name] = last.tables[name]
+        if last is not None and before.get(name) == found.fingerprint:
+            types = found.columns if name in changed else last.tables[name].columns
+            tables[name] = last.tables[name].model_copy(update={"fingerprint": before[name], "columns": types})
             continue
         parts = []
         for part in found.parts:
@@ -204,7 +226,12 @@ def _store(
             files[path] = part.file
             parts.append(Part(path=path, rows=part.rows, bytes=part.bytes, sha256=part.sha256))
         tables[name] = TableSnapshot(
-            rows=found.rows, columns=found.columns, fingerprint=found.fingerprint, parts=tuple(parts)
+            rows=found.rows,
+            columns=found.columns,
+            fingerprint=found.fingerprint,
+            places=found.places,
+            profile={**found.profile, **(last.tables[name].profile if last and name in last.tables else {})},
+            parts=tuple(parts),
         )
     try:
         do_each(lambda path: bucket.put(path, files[path]), files, lakehouse.tables.in_flight)

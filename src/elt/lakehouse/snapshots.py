@@ -3,6 +3,9 @@
 The manifest commits its snapshot: parts without one are the leftovers of a run that died. Every value is text, as the
 source printed it, or NULL; the manifest keeps the source's own column types.
 
+A part has two columns more, if its program knew them: each row's place in the source (``catalog.ORIGIN`` and
+``POSITION``), under the names that the manifest keeps, which no column of the shop has.
+
 A folder of the same kind with ``_reset.json`` in it is a mark: the snapshots before it are another shop's. They stay,
 and are never applied, replayed, or taken for the newest.
 
@@ -13,7 +16,7 @@ for a snapshot, pointed at, or deleted.
 import hashlib
 import json
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import MAXYEAR, UTC, datetime, timedelta
@@ -21,6 +24,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from elt.catalog import ORIGIN, POSITION
 from elt.concurrency import each
 from elt.errors import MedallionError, Missing, SnapshotError
 from elt.invocation import typed
@@ -31,8 +35,14 @@ from elt.sources.identity import named_by
 if TYPE_CHECKING:
     import pyarrow as pa
 
-FORMAT = 1
+FORMAT = 2
+"""Of the manifests written. 2: fingerprints cover no types, and parts keep each row's place; 1, or none: before."""
+
+READABLE = frozenset((1, FORMAT))
 MANIFEST = "_manifest.json"
+FINGERPRINTS = "_fingerprints.json"
+"""Beside a manifest of format 1: its tables' fingerprints as format 2 has them, found once from their parts."""
+
 RESET = "_reset.json"
 _YEAR, _MONTH = re.compile(r"[0-9]{4}"), re.compile(r"[0-9]{4}/[0-9]{2}")
 
@@ -105,14 +115,42 @@ class Part(BaseModel):
     sha256: str
 
 
+class Witness(BaseModel):
+    """The place in the source of a row that shows something: see ``catalog.ORIGIN`` and ``POSITION``."""
+
+    model_config = ConfigDict(frozen=True)
+
+    origin: str | None
+    position: int
+
+
+class ColumnProfile(BaseModel):
+    """What a whole column showed of how it is written, and where.
+
+    ``shows``: of numbers in text ``comma`` or ``point``, the decimal separator of those that leave no doubt; of keys
+    ``whole`` (all are whole numbers) or ``other``. Once known it stays, whatever a later snapshot's rows show.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    shows: str
+    witness: Witness
+
+
 class TableSnapshot(BaseModel):
-    """One table of a snapshot. ``columns``: the source's columns and their types. Parts may lie in older folders."""
+    """One table of a snapshot. ``columns``: the source's columns and their types. Parts may lie in older folders.
+
+    ``fingerprint``: of the rows, by the way of the manifest's format. ``places``: what the columns ``ORIGIN`` and
+    ``POSITION`` are called in its parts; nothing if they have none. ``profile``: by the source's columns.
+    """
 
     model_config = ConfigDict(frozen=True)
 
     rows: int
     columns: dict[str, str]
     fingerprint: str
+    places: tuple[str, str] | tuple[()] = ()
+    profile: dict[str, ColumnProfile] = Field(default_factory=dict)
     parts: tuple[Part, ...]
 
 
@@ -125,7 +163,7 @@ class Manifest(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    format: int
+    format: int = 1
     snapshot: str
     run: str
     created_at: datetime
@@ -153,7 +191,11 @@ class Manifest(BaseModel):
 
 
 class _OfAnyFormat(BaseModel):
-    format: int
+    format: int = 1
+
+
+class _Fingerprints(BaseModel):
+    tables: dict[str, str]
 
 
 @dataclass(frozen=True)
@@ -396,9 +438,9 @@ def read_manifest(bucket: Bucket, snapshot: str) -> Manifest:
     path = f"{snapshot}/{MANIFEST}"
     content = bucket.get(path)
     try:
-        if (found := _OfAnyFormat.model_validate_json(content).format) != FORMAT:
+        if (found := _OfAnyFormat.model_validate_json(content).format) not in READABLE:
             raise SnapshotError(
-                f"the manifest {path} has format {found}; this version reads {FORMAT}",
+                f"the manifest {path} has format {found}; this version reads 1 to {FORMAT}",
                 next_step="run the version of the program that wrote it, or a newer one",
             )
         manifest = Manifest.model_validate_json(content)
@@ -428,13 +470,32 @@ def write_manifest(bucket: Bucket, manifest: Manifest) -> None:
     bucket.put(f"{manifest.snapshot}/{MANIFEST}", content)
 
 
+def fingerprints(bucket: Bucket, manifest: Manifest, find: "Callable[[TableSnapshot], str]") -> dict[str, str]:
+    """The tables' fingerprints as this format has them. Of a manifest of before, ``find`` finds them, once.
+
+    What it found stands beside the manifest, which is not written again. A note that is not readable is none.
+    """
+    if manifest.format == FORMAT:
+        return {name: table.fingerprint for name, table in manifest.tables.items()}
+    path = f"{manifest.snapshot}/{FINGERPRINTS}"
+    noted = path in bucket.list(path)
+    if noted:
+        with suppress(ValidationError):
+            return _Fingerprints.model_validate_json(bucket.get(path)).tables
+    found = {name: find(table) for name, table in manifest.tables.items()}
+    if not noted:
+        bucket.put(path, _Fingerprints(tables=found).model_dump_json(indent=2).encode())
+    return found
+
+
 def read_rows(
     bucket: Bucket, table: TableSnapshot, columns: Sequence[str], rows: int, at_hand: Mapping[str, bytes] | None = None
 ) -> "Iterator[pa.Table]":
-    """The table's rows in the order of the snapshot, ``rows`` at a time: only ``columns``, all text.
+    """The table's rows in the order of the snapshot: only ``columns``, all text but for ``catalog.POSITION``.
 
-    Each part is checked against its manifest before a row of it is used. ``columns`` that a part does not have come as
-    NULL. ``at_hand``: parts, by path, that were read and checked already.
+    At most ``rows`` at a time, and no more than a part's group of rows, which ends by its bytes. Each part is checked
+    against its manifest before a row of it is used. ``columns`` that a part does not have come as NULL, the places of
+    rows among them. ``at_hand``: parts, by path, that were read and checked already.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -442,12 +503,18 @@ def read_rows(
     for part in table.parts:
         content = (at_hand or {}).get(part.path) or checked(bucket, part)
         file = pq.ParquetFile(pa.BufferReader(content))
-        present = [name for name in columns if name in file.schema_arrow.names]
-        schema = pa.schema([(name, pa.string()) for name in columns])
-        for batch in file.iter_batches(batch_size=rows, columns=present):
-            found = pa.Table.from_batches([batch])
-            arrays = [found[name] if name in present else pa.nulls(len(found), pa.string()) for name in columns]
-            yield pa.table(arrays, schema=schema)
+        stored = dict(zip((ORIGIN, POSITION), table.places, strict=False))
+        names = {name: stored.get(name, name) for name in columns}
+        present = [name for name in names.values() if name in file.schema_arrow.names]
+        schema = pa.schema([(name, pa.int64() if name == POSITION else pa.string()) for name in columns])
+        for group in range(file.num_row_groups):  # one at a time: batches would reach over their ends
+            for batch in file.iter_batches(batch_size=rows, columns=present, row_groups=[group]):
+                found = pa.Table.from_batches([batch])
+                arrays = [
+                    found[names[field.name]] if names[field.name] in present else pa.nulls(len(found), field.type)
+                    for field in schema
+                ]
+                yield pa.table(arrays, schema=schema)
 
 
 def checked(bucket: Bucket, part: Part) -> bytes:

@@ -6,19 +6,24 @@ import json
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import Any, TextIO
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from elt.catalog import BROKEN_LINE
+from elt.catalog import BROKEN_LINE, EXTRACT_BYTES, ORIGIN, POSITION
 from elt.copying import all_decimals
 from elt.errors import NoSuchTable, SourceError
+from elt.pages import joined
 from elt.sources import identity
 
 csv.field_size_limit(2**31 - 1)
 _BLOCK_BYTES = 1 << 20
+_PIECE_ROWS = 256
+"""Rows of a Parquet file printed together: a value of 1 MB that each of them has stands in the file once."""
 
 
 class FilesSource:
@@ -61,9 +66,9 @@ class FilesExtract:
     def count(self, table: str) -> int | None:  # noqa: D102
         return self._file(table).count()
 
-    def pages(self, table: str, rows: int) -> Iterator[pa.Table]:  # noqa: D102
+    def pages(self, table: str, rows: int, most_bytes: int = EXTRACT_BYTES) -> Iterator[pa.Table]:  # noqa: D102
         file = self._file(table)
-        yield from file.pages(rows)
+        yield from file.pages(rows, most_bytes)
         if _state(file.path) != file.state:
             raise SourceError(
                 f"{file.path} changed while it was read", next_step="wait until it is whole, then run again"
@@ -104,15 +109,21 @@ class _Csv:
     def count(self) -> None:
         return None
 
-    def pages(self, rows: int) -> Iterator[pa.Table]:
+    def pages(self, rows: int, most_bytes: int) -> Iterator[pa.Table]:
         header = self._header()
         names = [*header, BROKEN_LINE]
         page: list[list[str | None]] = []
+        lines_of: list[int] = []
+        size = 0
+
+        def whole() -> pa.Table:
+            return _placed(_text_table(names, page), self.path, lines_of)
+
         with self._open() as lines:
             reader = csv.reader(lines, delimiter=self._delimiter(), strict=True)
             records = self._records(reader)
             next(records, None)  # the header
-            for record in records:
+            for line, record in records:
                 if not record:
                     continue  # an empty line is no row
                 if len(record) == len(header):
@@ -120,17 +131,20 @@ class _Csv:
                 else:
                     broken = f"{len(record)} campos, o cabeçalho tem {len(header)}: {self._delimiter().join(record)}"
                     page.append([*[None] * len(header), broken])
-                if len(page) == rows:
-                    yield _text_table(names, page)
-                    page = []
+                lines_of.append(line)
+                size += sum(map(len, record))
+                if len(page) == rows or size >= most_bytes:
+                    yield whole()
+                    page, lines_of, size = [], [], 0
         if page:
-            yield _text_table(names, page)
+            yield whole()
 
-    def _records(self, reader: "csv._reader") -> Iterator[list[str]]:  # type: ignore[name-defined]
+    def _records(self, reader: "csv._reader") -> Iterator[tuple[int, list[str]]]:  # type: ignore[name-defined]
+        """The records, each with its first line's number."""
         first = 1
         try:
             for record in reader:
-                yield record
+                yield first, record
                 first = reader.line_num + 1
         except csv.Error as error:
             why = "a quote opens and never closes" if "end of data" in str(error) else str(error)
@@ -142,7 +156,7 @@ class _Csv:
     def _header(self) -> list[str]:
         with self._open() as lines:
             reader = csv.reader(lines, delimiter=self._delimiter(), strict=True)
-            header = [name.strip() for name in next(self._records(reader), [])]
+            header = [name.strip() for _, names in islice(self._records(reader), 1) for name in names]
         if not any(header):
             raise SourceError(
                 f"{self.path} is empty: it needs at least a header line", next_step="export the table again"
@@ -203,11 +217,24 @@ class _Parquet:
     def count(self) -> int:
         return int(self._parquet.metadata.num_rows)
 
-    def pages(self, rows: int) -> Iterator[pa.Table]:
+    def pages(self, rows: int, most_bytes: int) -> Iterator[pa.Table]:
+        first = 1
+        for page in joined(self._pieces(min(rows, _PIECE_ROWS), most_bytes), rows, most_bytes):
+            yield _placed(page, self.path, range(first, first + len(page)))
+            first += len(page)
+
+    def _pieces(self, rows: int, most_bytes: int) -> Iterator[pa.Table]:
+        """The rows printed, a few at a time: as many as a group's size promises.
+
+        A value that repeats stands there once.
+        """
         try:
-            for batch in self._parquet.iter_batches(batch_size=rows):
-                page = pa.Table.from_batches([batch])
-                yield pa.table({name: _printed(page[name].combine_chunks()) for name in page.column_names})
+            for number in range(self._parquet.num_row_groups):
+                group = self._parquet.metadata.row_group(number)
+                fit = max(1, most_bytes * group.num_rows // max(group.total_byte_size, 1))
+                for batch in self._parquet.iter_batches(batch_size=min(rows, fit), row_groups=[number]):
+                    page = pa.Table.from_batches([batch])
+                    yield pa.table({name: _printed(page[name].combine_chunks()) for name in page.column_names})
         except (pa.ArrowException, OSError) as error:
             raise self._unreadable(error) from None
 
@@ -259,6 +286,12 @@ def _state(path: Path) -> tuple[int, int]:
     """What changes when a file does."""
     found = path.stat()
     return found.st_size, found.st_mtime_ns
+
+
+def _placed(page: pa.Table, path: Path, positions: Sequence[int]) -> pa.Table:
+    """The page with each row's place in the file."""
+    origin = pa.array([path.name], pa.string()).take(pa.array(np.zeros(len(page), np.int8)))
+    return page.append_column(ORIGIN, origin).append_column(POSITION, pa.array(positions, pa.int64()))
 
 
 def _text_table(names: list[str], rows: list[list[str | None]]) -> pa.Table:

@@ -4,6 +4,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Protocol
 
+from elt.catalog import EXTRACT_BYTES
+
 if TYPE_CHECKING:
     import pyarrow as pa
 
@@ -33,10 +35,13 @@ class Extract(Protocol):
     def count(self, table: str) -> int | None:
         """The exact number of rows, or None if only reading them all tells."""
 
-    def pages(self, table: str, rows: int) -> "Iterator[pa.Table]":
-        """Every row once, at most ``rows`` of them at a time, all columns as text exactly as the source prints them.
+    def pages(self, table: str, rows: int, most_bytes: int = EXTRACT_BYTES) -> "Iterator[pa.Table]":
+        """Every row once, all columns as text exactly as the source prints them.
 
-        One column more, ``catalog.BROKEN_LINE``, may hold lines that do not fit the table's header.
+        At most ``rows`` at a time, and about ``most_bytes`` of text, unless one row alone is larger.
+
+        One column more, ``catalog.BROKEN_LINE``, may hold lines that do not fit the table's header; two more,
+        ``catalog.ORIGIN`` and ``POSITION``, say where each row stands, if that is not the order of the rows.
         """
 
 

@@ -8,7 +8,7 @@ import psycopg
 import pyarrow as pa
 from psycopg import sql
 
-from elt.catalog import Table
+from elt.catalog import EXTRACT_BYTES, Table
 from elt.copying import copy_out
 from elt.errors import NoSuchTable, SourceError
 from elt.postgres import connect, database_of, print_alike, translated_errors
@@ -252,7 +252,7 @@ class PostgresExtract:
             ).fetchone()
         return int(row[0]) if row else 0
 
-    def pages(self, table: str, rows: int) -> Iterator[pa.Table]:  # noqa: D102
+    def pages(self, table: str, rows: int, most_bytes: int = EXTRACT_BYTES) -> Iterator[pa.Table]:  # noqa: D102
         self._refuse_hidden([table])
         columns = self._look(table).columns
         names = [column.name for column in columns]
@@ -264,7 +264,8 @@ class PostgresExtract:
             sql.Identifier(self._schema, table, key) if key else sql.SQL("1"),
         )
         with self._reading(table, f"reading {table}"):
-            yield from copy_out(self._connection, query, pa.schema([(name, pa.string()) for name in names]), rows)
+            schema = pa.schema([(name, pa.string()) for name in names])
+            yield from copy_out(self._connection, query, schema, rows, most_bytes)
 
     def _look(self, table: str) -> _Looked:
         """What the catalogs say of the table; asked once."""

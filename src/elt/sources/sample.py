@@ -14,8 +14,9 @@ import numpy as np
 import pyarrow as pa
 
 from elt import rules
-from elt.catalog import Column, Table
+from elt.catalog import EXTRACT_BYTES, Column, Table
 from elt.errors import NoSuchTable
+from elt.pages import cut
 from elt.sources.identity import SAMPLE
 
 _Columns = dict[str, list[str | None]]
@@ -120,7 +121,7 @@ class SampleShop:
         sizes = {"clientes": self.clientes, "produtos": self.produtos, "pedidos": self.pedidos}
         return sizes.get(self._declared(table).name, _OTHERS)
 
-    def pages(self, table: str, rows: int) -> Iterator[pa.Table]:  # noqa: D102
+    def pages(self, table: str, rows: int, most_bytes: int = EXTRACT_BYTES) -> Iterator[pa.Table]:  # noqa: D102
         makers = {"clientes": self._clientes, "produtos": self._produtos, "pedidos": self._pedidos}
         declared, total = self._declared(table), self.count(table)
         schema = pa.schema([(name, pa.string()) for name in declared.column_names])
@@ -129,7 +130,7 @@ class SampleShop:
             values = (made.get(column.name) or self._made_up(column, first, _PAGE) for column in declared.columns)
             page = pa.table([pa.array(column, pa.string()) for column in values], schema=schema).slice(0, total - first)
             for start in range(0, len(page), rows):
-                yield page.slice(start, rows)
+                yield from cut(page.slice(start, rows), most_bytes)
 
     def _declared(self, table: str) -> Table:
         for known in self.tables:

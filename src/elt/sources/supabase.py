@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from postgrest.types import CountMethod
 
-from elt.catalog import EXTRACT_ROWS, Table, children_first
+from elt.catalog import EXTRACT_BYTES, EXTRACT_ROWS, Table, children_first
 from elt.concurrency import do_each, each, interleave
 from elt.errors import (
     Denied,
@@ -99,13 +99,15 @@ class SupabaseSource:
 class _Looked:
     """A table as it was when the look began: columns with their types, its key's column, its last key, and its rows.
 
-    ``last`` is None in a table without rows, and in one that has rows without a key.
+    ``last`` is None in a table without rows, and in one that has rows without a key. ``row_bytes``: the size of one
+    row, by which the first page is asked for.
     """
 
     columns: dict[str, str]
     key: str
     last: str | None
     rows: int
+    row_bytes: int = 0
 
 
 _Found = dict[str, "_Looked | SourceError"]
@@ -120,7 +122,7 @@ def _look(project: Project, tables: Sequence[Table]) -> _Found:
     at_once = project.in_flight
     described: dict[str, dict[str, str]] = {}
     looked: _Found = {}
-    rows: dict[str, list[str]] = {}
+    rows: dict[str, dict[str, object]] = {}
     denied: dict[str, Denied] = {}
 
     def describe() -> None:
@@ -141,7 +143,7 @@ def _look(project: Project, tables: Sequence[Table]) -> _Found:
     if denied:
         raise _not_granted(project, [table.name for table in tables if table.name in denied], denied)
     there = [table for table in tables if table.name in rows]
-    names = {table.name: _names(project, table, rows[table.name], described) for table in there}
+    names = {table.name: _names(project, table, list(rows[table.name]), described) for table in there}
     types = {table: {name: described.get(table, {}).get(name, "") for name in found} for table, found in names.items()}
     ends: dict[str, _End] = {}
 
@@ -156,7 +158,8 @@ def _look(project: Project, tables: Sequence[Table]) -> _Found:
     unknown = [(table, column) for table, found in types.items() for column, kind in found.items() if not kind]
     questions: list[Callable[[], None]] = [note_ends, *(partial(ask_type, *column) for column in unknown)]
     do_each(_begin, questions, at_once)
-    return looked | {name: _Looked(types[name], *end) for name, end in ends.items()}
+    sizes = {name: len(orjson.dumps(row)) for name, row in rows.items()}
+    return looked | {name: _Looked(types[name], *end, sizes[name]) for name, end in ends.items()}
 
 
 def _begin(work: Callable[[], None]) -> None:
@@ -198,8 +201,8 @@ def _end(project: Project, names: dict[str, list[str]], table: Table) -> _End:
     return key, found.data[0][key] if found.data else None, int(found.count or 0)
 
 
-def _first_row(project: Project, table: Table) -> list[str]:
-    """The names of the columns in the first row; none in an empty table."""
+def _first_row(project: Project, table: Table) -> dict[str, object]:
+    """The first row; nothing in an empty table."""
     try:
         rows = project.ask(f"reading the columns of {table.name}", _query(project, table.name, "*").limit(1).execute)
     except Missing as error:
@@ -209,7 +212,7 @@ def _first_row(project: Project, table: Table) -> list[str]:
             f"{project.url_setting} has no table {table.name} in its schema public: {error.what}",
             next_step=f"correct {project.url_setting}, or expose the table in the schema public",
         ) from error
-    return list(rows.data[0]) if rows.data else []
+    return dict(rows.data[0]) if rows.data else {}
 
 
 def _not_granted(project: Project, names: Sequence[str], denied: Mapping[str, Denied]) -> Denied:
@@ -343,7 +346,7 @@ class SupabaseExtract:
         """The exact number of rows when the look began; ``pages`` refuses a difference."""
         return self._table(table).rows
 
-    def pages(self, table: str, rows: int) -> Iterator[pa.Table]:
+    def pages(self, table: str, rows: int, most_bytes: int = EXTRACT_BYTES) -> Iterator[pa.Table]:
         """Keyset pages of several ranges of the key, each range to its empty page, a few at a time.
 
         ``SourceError`` if the rows read are not the rows counted, with the cause: rows without a key, a key that
@@ -354,9 +357,10 @@ class SupabaseExtract:
         if looked.rows and looked.last is None:
             raise self._without_key(table, looked)
         read = 0
-        size = max(1, min(rows, EXTRACT_ROWS) // self._project.in_flight)
+        at_once = self._project.in_flight
+        size, share = max(1, min(rows, EXTRACT_ROWS) // at_once), max(1, most_bytes // at_once)
         ranges = self._ranges(table, looked)
-        readers = (self._range(table, looked, low, high, size) for low, high in ranges)
+        readers = (self._range(table, looked, low, high, size, share) for low, high in ranges)
         ends: list[str] = []
         for page in interleave(readers, self._project.in_flight):
             read += len(page)
@@ -365,11 +369,15 @@ class SupabaseExtract:
         if read != looked.rows:
             raise self._difference(table, looked, read, ends)
 
-    def _range(self, table: str, looked: _Looked, low: str | None, high: str, size: int) -> Iterator[pa.Table]:
+    def _range(
+        self, table: str, looked: _Looked, low: str | None, high: str, most_rows: int, most_bytes: int
+    ) -> Iterator[pa.Table]:
         """The rows with ``low`` < key <= ``high``, to the row of ``high`` itself.
 
-        However few rows a page has, only that row or an empty page is the end.
+        However few rows a page has, only that row or an empty page is the end. How many are asked for goes by the size
+        of those before; an answer that is twice too large all the same is given up, and asked for in smaller ones.
         """
+        size = min(most_rows, max(1, most_bytes // max(looked.row_bytes, 1)))
         names = list(looked.columns)
         moments = {name: KINDS[kind] for name, kind in looked.columns.items() if kind in KINDS and name != looked.key}
         columns = as_text(names, but=moments)
@@ -379,11 +387,11 @@ class SupabaseExtract:
             if low is not None:
                 query = query.gt(looked.key, low)
             try:
-                found = self._project.rows(f"reading {table}", query.limit(size))
+                found = self._project.rows(f"reading {table}", query.limit(size), 2 * most_bytes if size > 1 else None)
             except (Timeout, TooLarge):
                 if size == 1:
                     raise
-                size //= 2
+                most_rows = size = size // 2  # what the server did not take once, it is not asked for again
                 continue
             if not found:
                 return
@@ -395,6 +403,8 @@ class SupabaseExtract:
             if pc.count_distinct(keys).as_py() < len(keys):
                 raise _repeats(table, looked.key)
             low = str(keys[-1].as_py())
+            fit = max(1, most_bytes * len(page) // max(page.nbytes, 1))
+            size = min(fit, most_rows, 2 * size)
             yield page
 
     def _ranges(self, table: str, looked: _Looked) -> list[tuple[str | None, str]]:
