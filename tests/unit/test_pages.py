@@ -1,5 +1,6 @@
 """Pages and parts end at a number of bytes as well as of rows, and no row is lost or doubled by it."""
 
+from decimal import Decimal
 from pathlib import Path
 
 import pyarrow as pa
@@ -33,11 +34,20 @@ def test_tables_are_cut_by_bytes_and_joined_again_without_losing_or_doubling_a_r
     assert [value for piece in pieces for value in piece.column("a").to_pylist()] == texts
     for piece in pieces:
         assert len(piece) == 1 or sum(len(text or "") for text in piece.column("a").to_pylist()) <= most_bytes
+    shorter = list(cut(table, most_bytes, rows))
+    assert [value for piece in shorter for value in piece.column("a").to_pylist()] == texts
+    assert all(len(piece) <= rows for piece in shorter)
 
     single = (table.slice(start, 1) for start in range(len(table)))
     found = list(joined(single, rows, most_bytes))
     assert [value for page in found for value in page.column("a").to_pylist()] == texts
     assert all(len(page) <= rows for page in found)
+
+
+def test_a_row_has_the_bytes_of_its_texts_and_of_its_other_types() -> None:
+    columns = {"money": pa.array([Decimal("1.5")] * 4), "day": pa.array([None] * 4, pa.date32()), "no": pa.nulls(4)}
+    table = pa.table({**columns, "text": ["é" * 20, "", None, "four"]})
+    assert [len(piece) for piece in cut(table, 60)] == [1, 2, 1]  # 60; 20, 20; 24
 
 
 def _files(folder: Path, kind: str, value: str = "x" * 1_000) -> FilesSource:
