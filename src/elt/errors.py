@@ -6,7 +6,6 @@
     │   └── NoSuchTable           the source does not have the table
     ├── SnapshotError             a bronze snapshot is not what its manifest says
     ├── AccountingError           rows in and rows out do not add up
-    ├── LeaseError                another run holds the lakehouse
     ├── Stopped                   the process was asked to end (SIGTERM) in the middle of a run
     └── LakehouseError            the lakehouse (or the source's server) answered with an error
         ├── Unreachable           no answer: network, stopped server            (transient: tried again)
@@ -17,6 +16,7 @@
         ├── QuotaExceeded         the organisation's quota is used up, or a payment overdue  (not tried again)
         ├── Denied                key or role without the right
         ├── Missing               table, column, schema, bucket or object that is not there
+        ├── LeaseError            another run holds the lakehouse
         ├── Full                  no space left
         └── Rejected              the data breaks a rule of the server          (halved down to the single row)
 
@@ -78,12 +78,6 @@ class SnapshotError(MedallionError):
 
 class AccountingError(MedallionError):
     """Rows read are not the sum of rows written, unchanged, repeated and quarantined."""
-
-
-class LeaseError(MedallionError):
-    """Another run holds the lakehouse."""
-
-    exit_code = 3
 
 
 class Stopped(MedallionError):
@@ -152,6 +146,12 @@ class Denied(LakehouseError):
 
 class Missing(LakehouseError):
     """A table, column, schema, bucket or object that is not there."""
+
+
+class LeaseError(LakehouseError):
+    """Another run holds the lakehouse, or has taken it over."""
+
+    exit_code = 3
 
 
 class Full(LakehouseError):

@@ -78,6 +78,9 @@ class _Tables:
         self.may_go_on()
         return self.tables.call(function, **arguments)
 
+    def name_sessions(self, name: str) -> None:
+        self.tables.name_sessions(name)
+
     def close(self) -> None:
         self.tables.close()
 

@@ -1,9 +1,6 @@
 """The run ledger (``controle.execucoes``) and the lease that keeps two runs apart. Both use the database's clock."""
 
-import hashlib
 import json
-import os
-import socket
 import threading
 import time
 import uuid
@@ -11,11 +8,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
-from pathlib import Path
 from typing import Any, cast
 
-from elt import stopping
+from elt import __version__, stopping
 from elt.errors import AccountingError, LeaseError, MedallionError
+from elt.holder import died, new_owner, session_name
+from elt.holder import words_of as words_of_holder
 from elt.keys import StatusKey
 from elt.lakehouse.ports import Tables
 from elt.redaction import words_of
@@ -217,42 +215,6 @@ class Ledger:
         self._tables.call("controle.reiniciar", p_tabelas=list(tables), p_analises=list(analyses))
 
 
-_THIS_PROCESS = uuid.uuid4().hex
-"""Tells this process from an earlier one with the same number."""
-
-
-def this_place() -> str:
-    """Where process numbers mean the same as here: this boot of this kernel, and this container of it.
-
-    Source: proc(5). Empty where there is no /proc; then the host's name alone has to tell.
-    """
-    try:
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-        return hashlib.sha256(f"{boot} {Path('/proc/self/ns/pid').readlink()}".encode()).hexdigest()[:12]
-    except OSError:
-        return ""
-
-
-def _died(owner: str) -> bool:
-    """Whether a lease's owner is a process of this very place that is no more.
-
-    A number that is in use again counts as alive: that lease ends by itself a little later.
-    """
-    host, pid, place, process = [*owner.split(":"), "", "", ""][:4]
-    if host != socket.gethostname() or place != this_place() or not pid.isdigit():
-        return False
-    if int(pid) == os.getpid():
-        return process != _THIS_PROCESS
-    import psutil  # slow to import, and seldom needed
-
-    try:
-        return str(psutil.Process(int(pid)).status()) == psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return True
-    except psutil.Error:
-        return False
-
-
 def _seconds() -> float:
     """A clock that goes on while the process, or the machine, sleeps."""
     return time.clock_gettime(time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic()
@@ -264,27 +226,34 @@ class Lease:
     def __init__(self, tables: Tables, seconds: int) -> None:
         self._tables = tables
         self._length = seconds
-        self._owner = f"{socket.gethostname()}:{os.getpid()}:{this_place()}:{_THIS_PROCESS}:{uuid.uuid4().hex}"
+        self.owner = new_owner()
         self._renewed_at = 0.0
         self._lost = False
         self._ended = threading.Event()
 
-    def take(self) -> str:
-        """Take it if nobody holds it; answers who holds it now."""
+    def take(self, ended: str | None = None) -> str:
+        """Take it if nobody holds it, or ``ended``, whose process has ended; answers who holds it now."""
         self._renewed_at = _seconds()
-        return str(self._tables.call("controle.arrendar", p_dono=self._owner, p_segundos=self._length))
+        holder = self._tables.call(
+            "controle.arrendar",
+            p_dono=self.owner,
+            p_segundos=self._length,
+            p_programa=__version__,
+            p_encerrado=ended,
+        )
+        return str(holder)
 
     def renew(self) -> None:
         """Hold it for its whole length again, unless another run has had it since: then it is lost."""
         asked_at = _seconds()
-        if self._tables.call("controle.renovar", p_dono=self._owner, p_segundos=self._length):
+        if self._tables.call("controle.renovar", p_dono=self.owner, p_segundos=self._length):
             self._renewed_at = asked_at
         else:
             self._lost = True
 
-    def give_back(self, owner: str | None = None) -> None:
-        """End it; or end the one of an owner that died."""
-        self._tables.call("controle.devolver", p_dono=owner or self._owner)
+    def give_back(self) -> None:
+        """End it."""
+        self._tables.call("controle.devolver", p_dono=self.owner)
 
     def is_mine(self) -> bool:
         """Whether it is still held.
@@ -302,14 +271,13 @@ class Lease:
 
         One of a process of this host that died is taken over at once, one of another host when it expires.
         """
+        self._tables.name_sessions(session_name(self.owner))
         holder = self.take()
-        if holder != self._owner and _died(holder):
-            self.give_back(holder)
-            holder = self.take()
-        if holder != self._owner:
-            host, pid = holder.split(":")[:2] if ":" in holder else (holder, "?")
+        if holder != self.owner and died(holder):
+            holder = self.take(holder)
+        if holder != self.owner:
             raise LeaseError(
-                f"another run holds the lakehouse: process {pid} on {host}",
+                f"another run holds the lakehouse: {words_of_holder(holder)}",
                 kept="nothing was written by this one",
                 next_step=f"wait for it to end; if it is dead, its lease ends by itself within {self._length} seconds",
             )

@@ -1,12 +1,19 @@
 """PostgreSQL's error codes as our errors: one table for the direct connection and the HTTP API, which passes them on.
 
-Source: PostgreSQL's documentation, Appendix A, "PostgreSQL Error Codes".
+Source: PostgreSQL's documentation, Appendix A, "PostgreSQL Error Codes". Those that begin with PMD are our own
+functions'.
 """
 
-from elt.errors import Denied, Full, LakehouseError, Missing, Rejected, Timeout, TooLarge, Unreachable
+from elt.errors import Denied, Full, LakehouseError, LeaseError, Missing, Rejected, Timeout, TooLarge, Unreachable
 
 NOT_GRANTED = "42501"
 """The code of a right that is missing."""
+
+TAKEN_OVER = "PMD01"
+"""The code of ``controle.exigir``: the lease is another run's."""
+
+AT_WORK = "PMD02"
+"""The code of a migration while a run is at work."""
 
 
 def error_of(state: str, text: str) -> LakehouseError:
@@ -14,6 +21,14 @@ def error_of(state: str, text: str) -> LakehouseError:
 
     What is of no kind below is neither the network's nor the data's: no such thing is tried again or set aside.
     """
+    if state == TAKEN_OVER:
+        return LeaseError(
+            text,
+            kept="what was written before the other run took over; of what is told here, nothing",
+            next_step="wait for the other run to end, then run again: it goes on from there",
+        )
+    if state == AT_WORK:
+        return LeaseError(text, next_step="wait for that run to end, then run the same command again")
     if state == "57014":
         return Timeout(text, next_step="the server's statement timeout ended the request; raise it, or run again")
     if state == "53100":

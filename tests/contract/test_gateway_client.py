@@ -50,7 +50,7 @@ def test_upsert_update_and_delete(client: Client) -> None:
 
 def test_functions_answer_a_value_or_nothing(client: Client) -> None:
     controle = client.schema("controle")
-    arguments: dict[str, object] = {"p_dono": "eu", "p_segundos": 60}
+    arguments: dict[str, object] = {"p_dono": "eu", "p_segundos": 60, "p_programa": "0"}
     assert controle.rpc("arrendar", arguments).execute().data == "eu"  # type: ignore[arg-type]
     assert controle.rpc("devolver", {"p_dono": "eu"}).execute().data == []
     assert controle.rpc("comecar_escrita", {"p_id": str(uuid.uuid4())}).execute().data is None

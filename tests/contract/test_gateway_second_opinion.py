@@ -65,7 +65,7 @@ def every_kind_of_request(client: Client) -> None:
     clientes.select("id").like("nome", "A%").neq("id", "par-2").order("id").execute()
     clientes.update({"cidade": "Recife"}, returning=minimal).eq("id", "par-1").execute()
     clientes.update({"cidade": "Olinda"}).eq("id", "par-1").select("id,cidade").execute()
-    controle.rpc("arrendar", {"p_dono": "par", "p_segundos": "60"}).execute()
+    controle.rpc("arrendar", {"p_dono": "par", "p_segundos": "60", "p_programa": "0"}).execute()
     controle.rpc("situacao", {}).execute()
     controle.rpc("devolver", {"p_dono": "par"}).execute()
     refused: Sequence[Callable[[], object]] = (

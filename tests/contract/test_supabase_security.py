@@ -49,7 +49,7 @@ insert into silver.valores_rejeitados (id, tabela, chave, coluna, valor, motivo,
 insert into gold.analise_clientes_pedidos (id_cliente) values ('1');
 insert into gold.analise_produtos (id_produto) values ('1');
 insert into controle.execucoes (id, execucao, camada) values ('1', 'e', 'gold');
-insert into controle.arrendamento values ('pipeline', 'dono', now());
+insert into controle.arrendamento values ('pipeline', 'dono', now(), '0', '60 s');
 insert into controle.escritas (id) values ('00000000-0000-4000-8000-000000000000')
 """
 

@@ -243,8 +243,8 @@ def test_delete_takes_many_values(tables: Tables) -> None:
 
 
 def test_functions_are_called_with_named_arguments(tables: Tables) -> None:
-    assert tables.call("controle.arrendar", p_dono="eu", p_segundos=60) == "eu"
-    assert tables.call("controle.arrendar", p_dono="outro", p_segundos=60) == "eu"
+    assert tables.call("controle.arrendar", p_dono="eu", p_segundos=60, p_programa="0") == "eu"
+    assert tables.call("controle.arrendar", p_dono="outro", p_segundos=60, p_programa="0") == "eu"
     assert tables.call("controle.devolver", p_dono="eu") in (None, "")
 
 

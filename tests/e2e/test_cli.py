@@ -179,7 +179,7 @@ def test_init_check_ends_with_2_and_changes_nothing_where_migrations_are_missing
 
 def test_a_lakehouse_held_by_another_run_ends_with_3(machine: Machine) -> None:
     lakehouse = open_embedded(machine.folder / "data")
-    lakehouse.tables.call("controle.arrendar", p_dono="elsewhere:7:1.00", p_segundos=600)
+    lakehouse.tables.call("controle.arrendar", p_dono="elsewhere:7:1.00", p_segundos=600, p_programa="0")
     answer = machine.medallion("gold")
     lakehouse.tables.call("controle.devolver", p_dono="elsewhere:7:1.00")
     lakehouse.close()

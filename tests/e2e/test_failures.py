@@ -312,7 +312,7 @@ def test_a_part_that_was_changed_is_refused_and_one_that_is_restored_goes_on(sto
 
 
 def test_a_lakehouse_that_another_run_holds_is_left_alone(lakehouse: Lakehouse, runner: Runner) -> None:
-    lakehouse.tables.call("controle.arrendar", p_dono="elsewhere:7:1.00", p_segundos=60)
+    lakehouse.tables.call("controle.arrendar", p_dono="elsewhere:7:1.00", p_segundos=60, p_programa="0")
     with pytest.raises(LeaseError, match="another run holds the lakehouse: process 7 on elsewhere") as error:
         runner.run(SMALL)
     assert error.value.exit_code == 3
@@ -321,14 +321,17 @@ def test_a_lakehouse_that_another_run_holds_is_left_alone(lakehouse: Lakehouse, 
 
 
 def test_a_lease_that_is_over_is_taken(lakehouse: Lakehouse, runner: Runner) -> None:
-    lakehouse.tables.call("controle.arrendar", p_dono="elsewhere:7:1.00", p_segundos=-1)
+    lakehouse.tables.call("controle.arrendar", p_dono="elsewhere:7:1.00", p_segundos=-1, p_programa="0")
     assert int(runner.run(SMALL)[0].key) == 246
 
 
 def test_a_lease_is_given_back_after_a_failure(lakehouse: Lakehouse) -> None:
     with pytest.raises(RuntimeError), Lease(lakehouse.tables, 60).held():
         raise RuntimeError
-    assert lakehouse.tables.call("controle.arrendar", p_dono="elsewhere:7:1.00", p_segundos=60) == "elsewhere:7:1.00"
+    assert (
+        lakehouse.tables.call("controle.arrendar", p_dono="elsewhere:7:1.00", p_segundos=60, p_programa="0")
+        == "elsewhere:7:1.00"
+    )
 
 
 def test_a_server_that_is_not_there_is_said_in_words(tmp_path: Path) -> None:

@@ -71,14 +71,16 @@ def test_a_killed_holder_that_nobody_has_collected_yet_is_followed_at_once(lakeh
 
 
 def test_a_holder_on_another_host_is_followed_when_its_lease_ends(lakehouse: Lakehouse) -> None:
-    lakehouse.tables.call("controle.arrendar", p_dono="elsewhere:17:a1b2c3:d4", p_segundos=2)
+    lakehouse.tables.call("controle.arrendar", p_dono="elsewhere:17:a1b2c3:d4", p_segundos=2, p_programa="0")
     with pytest.raises(LeaseError, match="process 17 on elsewhere"), Lease(lakehouse.tables, 2).held():
         pass
     wait_until(lambda: can_hold(lakehouse), "the lease to end")
 
 
 def test_the_same_process_number_in_another_place_counts_as_alive(lakehouse: Lakehouse) -> None:
-    lakehouse.tables.call("controle.arrendar", p_dono=f"{socket.gethostname()}:999999999:x:y", p_segundos=60)
+    lakehouse.tables.call(
+        "controle.arrendar", p_dono=f"{socket.gethostname()}:999999999:x:y", p_segundos=60, p_programa="0"
+    )
     with pytest.raises(LeaseError), Lease(lakehouse.tables, 60).held():
         pass
 

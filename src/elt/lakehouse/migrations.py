@@ -6,7 +6,8 @@ from pathlib import Path
 
 import psycopg
 
-from elt.errors import ConfigurationError, LakehouseError, MedallionError, Timeout, Unreachable
+from elt.errors import ConfigurationError, LakehouseError, LeaseError, MedallionError, Timeout, Unreachable
+from elt.holder import died
 from elt.postgres import connect, translated_errors
 from elt.sqlstates import NOT_GRANTED
 
@@ -14,6 +15,30 @@ _INSTALLED = Path(__file__).with_name("migrations")
 _CHECKOUT = Path(__file__).parents[3] / "supabase" / "migrations"
 FOLDER = _INSTALLED if _INSTALLED.is_dir() else _CHECKOUT
 """The migrations: beside this module in an installed wheel, under ``supabase/`` in a checkout."""
+
+_NOBODY_AT_WORK = """
+do $$
+declare
+  v_dono text;
+begin
+  if to_regclass('controle.arrendamento') is null then
+    return;
+  end if;
+  lock table controle.arrendamento in share row exclusive mode;
+  select dono into v_dono from controle.arrendamento as a
+  where expira_em between clock_timestamp()
+    and clock_timestamp() + coalesce((to_jsonb(a) ->> 'prazo')::interval, interval '60 seconds');
+  if found then
+    raise exception using errcode = 'PMD02', message = format(
+      'a run is at work: process %s on %s', split_part(v_dono, ':', 2), split_part(v_dono, ':', 1));
+  end if;
+end
+$$;
+"""
+"""Ends a transaction of migrations while a run holds the lease, and keeps it from being taken until they are applied.
+
+A run that knows nothing of them would go on writing as before. Releases up to 0.2.0 keep no term: theirs is a minute.
+"""
 
 _IN_USE = "0A000"
 """The code, among others, of a column that a view depends on; its DETAIL ends with the column's name."""
@@ -84,6 +109,8 @@ def apply(url: str, *, setting: str, folder: Path = FOLDER) -> list[str]:
         due = [file for file in _files(folder) if _version(file) not in applied]
         try:
             with connection.transaction():
+                if due:
+                    _nobody_at_work(connection)
                 for file in due:
                     with translated_errors(f"applying the migration {file.name}"):
                         connection.execute(file.read_bytes())
@@ -98,13 +125,27 @@ def apply(url: str, *, setting: str, folder: Path = FOLDER) -> list[str]:
     return [_version(file) for file in due]
 
 
+def _nobody_at_work(connection: psycopg.Connection) -> None:
+    """Nothing, or a ``LeaseError`` while a run is at work. One whose process died here is none."""
+    with translated_errors("looking for a run at work"):
+        row = connection.execute("select to_regclass('controle.arrendamento') is not null").fetchone()
+        if row and row[0]:
+            for (owner,) in connection.execute("select dono from controle.arrendamento").fetchall():
+                if died(owner):
+                    connection.execute("delete from controle.arrendamento where dono = %s", (owner,))
+    with translated_errors("the migrations were not applied"):
+        connection.execute(_NOBODY_AT_WORK.encode())
+
+
 def script(names: Iterable[str], bucket: str | None, *, folder: Path = FOLDER) -> str:
     """What is missing, from the first of ``names`` on, and what bronze's bucket needs, as one script for an SQL editor.
 
-    All of it is applied or nothing; it can be run again; the API looks at the schemas anew when it is through.
+    All of it is applied or nothing, and nothing while a run is at work; it can be run again; the API looks at the schemas
+    anew when it is through.
     """
     first = min(names, default=None)
-    parts = [
+    parts = [] if first is None else [f"-- Nothing of this while a run is at work\n{_NOBODY_AT_WORK.rstrip()}"]
+    parts += [
         f"-- {_version(file)}\n\n{file.read_text(encoding='utf-8').strip()}"
         for file in _files(folder)
         if first is not None and _version(file) >= first
@@ -118,7 +159,7 @@ def script(names: Iterable[str], bucket: str | None, *, folder: Path = FOLDER) -
 def _explained(error: LakehouseError, connection: psycopg.Connection, setting: str) -> LakehouseError:
     """The same error, with what of the owner's own is in the way, and the way on."""
     error.kept = "everything: no migration was applied, the database is as it was before"
-    if isinstance(error, Unreachable | Timeout):
+    if isinstance(error, Unreachable | Timeout | LeaseError):
         return error
     again = "run the same command again"
     column = re.search(r'"(.+)"$', error.detail) if error.code == _IN_USE else None

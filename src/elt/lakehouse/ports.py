@@ -80,6 +80,12 @@ class Tables(Protocol):
     def call(self, function: str, **arguments: object) -> object:
         """Call an SQL function by name with named arguments; answers its scalar result. Safe from any thread."""
 
+    def name_sessions(self, name: str) -> None:
+        """Give the database's sessions, those open and those to come, a name of at most 63 bytes, if it can be given.
+
+        By it a run that takes over ends the sessions of the one before.
+        """
+
     def close(self) -> None:
         """Give back the connection."""
 

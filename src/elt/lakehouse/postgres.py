@@ -44,6 +44,7 @@ class PostgresTables:
         self._setting = setting
         self._wait_seconds = wait_seconds
         self._sessions: dict[int, _Session] = {}
+        self._name = ""
 
     def pages(  # noqa: D102 - see the port
         self, table: str, schema: "pa.Schema", *, key: str, size: int, within: Within | None = None
@@ -153,6 +154,13 @@ class PostgresTables:
         row = self._try(f"calling {function}", lambda c: c.execute(query).fetchone())
         return row[0] if row else None
 
+    def name_sessions(self, name: str) -> None:  # noqa: D102 - see the port
+        self._name = name
+        self._try("naming the session", self._name_it)
+
+    def _name_it(self, connection: psycopg.Connection) -> None:
+        connection.execute("select set_config('application_name', %s, false)", (self._name,))
+
     def close(self) -> None:  # noqa: D102
         for thread in list(self._sessions):
             self._close(thread)
@@ -190,6 +198,8 @@ class PostgresTables:
         try:
             with translated_errors(f"opening {self._setting}"):
                 print_alike(connection, until_the_end_of="session", time_zone="UTC")
+                if self._name:
+                    self._name_it(connection)
         except BaseException:
             connection.close()
             raise

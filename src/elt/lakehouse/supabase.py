@@ -127,6 +127,9 @@ class SupabaseTables:
     def call(self, function: str, **arguments: object) -> object:  # noqa: D102
         return self._project.call(function, arguments)
 
+    def name_sessions(self, name: str) -> None:
+        """Nothing: sessions are the API's, and none outlives its request."""
+
     def close(self) -> None:  # noqa: D102
         self._project.close()
 
