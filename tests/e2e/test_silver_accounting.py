@@ -52,6 +52,9 @@ class Wrapped:
     def call(self, function: str, **arguments: object) -> object:
         return self._tables.call(function, **arguments)
 
+    def name_sessions(self, name: str) -> None:
+        self._tables.name_sessions(name)
+
     def close(self) -> None:
         self._tables.close()
 

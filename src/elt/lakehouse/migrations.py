@@ -140,8 +140,8 @@ def _nobody_at_work(connection: psycopg.Connection) -> None:
 def script(names: Iterable[str], bucket: str | None, *, folder: Path = FOLDER) -> str:
     """What is missing, from the first of ``names`` on, and what bronze's bucket needs, as one script for an SQL editor.
 
-    All of it is applied or nothing, and nothing while a run is at work; it can be run again; the API looks at the schemas
-    anew when it is through.
+    All of it is applied or nothing, and nothing while a run is at work; it can be run again; the API looks at the
+    schemas anew when it is through.
     """
     first = min(names, default=None)
     parts = [] if first is None else [f"-- Nothing of this while a run is at work\n{_NOBODY_AT_WORK.rstrip()}"]

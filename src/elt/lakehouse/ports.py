@@ -81,7 +81,7 @@ class Tables(Protocol):
         """Call an SQL function by name with named arguments; answers its scalar result. Safe from any thread."""
 
     def name_sessions(self, name: str) -> None:
-        """Give the database's sessions, those open and those to come, a name of at most 63 bytes, if it can be given.
+        """Name this thread's session in the database, and those to come, in at most 63 bytes, if there are any.
 
         By it a run that takes over ends the sessions of the one before.
         """
