@@ -32,7 +32,7 @@ $$;
 -- the lease ends first; one that does not end keeps the lease.
 create or replace function controle.arrendar(
   p_dono text, p_segundos integer, p_programa text, p_encerrado text default null)
-returns text language plpgsql set search_path = '' set lock_timeout = '5s' as $$
+returns text language plpgsql set search_path = '' set lock_timeout = '2s' as $$
 declare
   v_atual controle.arrendamento;
   v_sessao integer;
