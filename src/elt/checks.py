@@ -11,10 +11,10 @@ from pathlib import Path
 from elt import access
 from elt.bronze.extract import check_columns
 from elt.bronze.main import shop_of
-from elt.catalog import ANALYSES
-from elt.connections import lakehouse_of, lakehouse_project, source_of
+from elt.catalog import ANALYSES, EXTRACT_BYTES, EXTRACT_ROWS
+from elt.connections import database_quota_of, lakehouse_of, lakehouse_project, source_of
 from elt.errors import Full, MedallionError
-from elt.lakehouse import snapshots
+from elt.lakehouse import snapshots, space
 from elt.lakehouse.ports import Lakehouse
 from elt.ledger import Ledger
 from elt.postgres_versions import Server, server_of
@@ -30,27 +30,49 @@ COPIES = 3
 
 
 @dataclass(frozen=True)
+class Readable:
+    """A source that can be read: the rows of its tables, None where only reading them tells, and warnings."""
+
+    rows: dict[str, int | None]
+    warnings: list[str]
+
+
+@dataclass(frozen=True)
 class Ready:
     """What a check found where a run would go well: the snapshots in bronze, the bytes of their parts, and warnings.
 
-    ``server``: the lakehouse's PostgreSQL.
+    ``server``: the lakehouse's PostgreSQL. ``applied``: the rows of each table that silver was made of.
+    ``database_more``: what the rows that are new would take beside ``database_bytes``; None if that is not known.
     """
 
     server: Server
     snapshots: int
     bronze_bytes: int
+    database_bytes: int
+    applied: dict[str, int]
     warnings: list[str]
+    database_more: int | None = None
 
 
 def check_both(settings: Settings, *, sample: bool = False) -> Ready:
     """Everything a run needs of source and lakehouse; one error that names all that is wrong."""
-    of_source, of_lakehouse = list[str](), list[Ready]()
+    of_source, of_lakehouse = list[Readable](), list[Ready]()
     _all(
-        lambda: of_source.extend(check_source(settings, sample=sample)),
+        lambda: of_source.append(check_source(settings, sample=sample)),
         lambda: of_lakehouse.append(check_lakehouse(settings, sample=sample)),
     )
-    [ready] = of_lakehouse
-    return replace(ready, warnings=[*of_source, *ready.warnings])
+    [source], [ready] = of_source, of_lakehouse
+    more = _database_more(source, ready)
+    warnings = [*source.warnings, *ready.warnings]
+    if more is not None and (quota := database_quota_of(settings)):
+        quota.require(ready.database_bytes, more)
+        warnings += [warning] if (warning := quota.warning(ready.database_bytes, more)) else []
+    return replace(ready, warnings=warnings, database_more=more)
+
+
+def _database_more(source: Readable, ready: Ready) -> int | None:
+    rows = {name: rows for name, rows in source.rows.items() if rows is not None}
+    return space.needed(TABLES, rows, ready.applied) if len(rows) == len(source.rows) else None
 
 
 def touch(settings: Settings, ends: Sequence[str]) -> None:
@@ -59,13 +81,19 @@ def touch(settings: Settings, ends: Sequence[str]) -> None:
     _all(*(lambda query=queries[end]: query(settings) for end in ends))
 
 
-def check_source(settings: Settings, *, sample: bool = False) -> list[str]:
-    """Every table can be read whole and has its columns; answers what a run would warn of."""
+def check_source(settings: Settings, *, sample: bool = False) -> Readable:
+    """Every table can be read whole and has its columns; answers how many rows, and what a run would warn of.
+
+    A table that does not know how many rows it has is read to count them, where the database has a quota.
+    """
+    rows = dict[str, int | None]()
     with source_of(settings, sample=sample).open() as extract:
         there = [table.name for table in TABLES if check_columns(extract, table)]
         for name in there:
-            extract.count(name)
-        return extract.warnings(there)
+            rows[name] = extract.count(name)
+            if rows[name] is None and database_quota_of(settings):
+                rows[name] = sum(map(len, extract.pages(name, EXTRACT_ROWS, EXTRACT_BYTES)))
+        return Readable(rows, extract.warnings(there))
 
 
 def check_lakehouse(settings: Settings, *, sample: bool = False) -> Ready:
@@ -88,7 +116,10 @@ def check_lakehouse(settings: Settings, *, sample: bool = False) -> Ready:
         finally:
             lakehouse.bucket.delete([path])
         bronze, last = snapshots.contents(lakehouse.bucket), snapshots.newest(lakehouse.bucket)
-        shop_of(source_of(settings, sample=sample), last, Ledger(lakehouse.tables).situation())
+        situation = Ledger(lakehouse.tables).situation()
+        shop_of(source_of(settings, sample=sample), last, situation)
+        applied = space.rows_applied(lakehouse, TABLES, situation.applied, last)
+        database_bytes = space.held_by(lakehouse)
         needed = FREE_BYTES + COPIES * sum(part.bytes for part in (snapshots.parts_of(last) if last else ()))
         if lakehouse.quota is not None:
             lakehouse.quota.require(bronze.bytes, 1)  # a bucket that is full takes no snapshot at all
@@ -105,7 +136,8 @@ def check_lakehouse(settings: Settings, *, sample: bool = False) -> Ready:
             next_step="; ".join(dict.fromkeys(one.next_step for one in unwanted)),
         )
     warnings += [f"{one.what}; {one.next_step}" for one in found]
-    return Ready(server, len(bronze.ever_committed), bronze.bytes, [warning for warning in warnings if warning])
+    warnings = [warning for warning in warnings if warning]
+    return Ready(server, len(bronze.ever_committed), bronze.bytes, database_bytes, applied, warnings)
 
 
 def _look_at(lakehouse: Lakehouse, name: str, columns: Sequence[str], key: str) -> None:

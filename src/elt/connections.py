@@ -17,7 +17,7 @@ from elt.lakehouse.embedded import open_embedded
 from elt.lakehouse.folder import FolderBucket
 from elt.lakehouse.ports import Lakehouse, Tables
 from elt.lakehouse.postgres import PostgresTables
-from elt.lakehouse.quota import FREE_BYTES, Quota
+from elt.lakehouse.quota import FREE_BYTES, FREE_DATABASE_BYTES, DatabaseQuota, Quota
 from elt.settings import Settings
 from elt.silver import TABLES
 from elt.sources.identity import SAMPLE
@@ -36,7 +36,10 @@ def lakehouse_of(settings: Settings, *, sample: bool = False, loading: bool = Fa
 
     ``sample``: that of the sample shop was asked for. ``loading``: a source will be read into it.
     """
-    lakehouse = _open(settings, data_folder(settings, sample=sample, loading=loading))
+    lakehouse = replace(
+        _open(settings, data_folder(settings, sample=sample, loading=loading)),
+        database_quota=database_quota_of(settings),
+    )
     try:
         yield lakehouse
     finally:
@@ -102,6 +105,13 @@ def quota_of(settings: Settings) -> Quota | None:
     if settings.storage_quota is not None:
         return Quota(settings.storage_quota, enforced=True)
     return Quota(FREE_BYTES, enforced=False) if settings.storage_is_hosted else None
+
+
+def database_quota_of(settings: Settings) -> DatabaseQuota | None:
+    """What the lakehouse's database may hold: as set; else, in a hosted project, what a free one has."""
+    if settings.database_quota is not None:
+        return DatabaseQuota(settings.database_quota, enforced=True)
+    return DatabaseQuota(FREE_DATABASE_BYTES, enforced=False) if settings.database_is_hosted else None
 
 
 def lakehouse_project(settings: Settings) -> "Project | None":

@@ -16,7 +16,7 @@ from rich.filesize import decimal
 from elt.catalog import ANALYSES, Table
 from elt.errors import MedallionError
 from elt.guarded import guarded, guarded_bucket, guarded_source
-from elt.lakehouse import snapshots
+from elt.lakehouse import snapshots, space
 from elt.lakehouse.ports import Bucket, Lakehouse
 from elt.lakehouse.snapshots import NOTHING_KNOWN, Known
 from elt.ledger import LEASE_SECONDS, LayerResult, Lease, Ledger, last_complete, recent
@@ -111,7 +111,16 @@ class Runner:
     def silver(self, *, full: bool = False) -> LayerResult:
         """Silver alone. ``full``: apply the newest snapshot whole, not only what changed."""
         with self._ledger() as ledger:
+            if self._lakehouse.database_quota is not None:
+                self._require_database_room(ledger)
             return self._silver(ledger, full=full)
+
+    def _require_database_room(self, ledger: Ledger) -> None:
+        """What bronze asks in a run: ``Full`` if the newest snapshot, where silver lacks it, does not fit."""
+        newest, applied = snapshots.newest(self._lakehouse.bucket), ledger.situation().applied
+        if newest is not None and newest.snapshot != applied:
+            rows = space.rows_of(newest)
+            space.require_room(self._lakehouse, self._tables, rows, applied, newest, self._reporter)
 
     def gold(self) -> LayerResult:
         """Gold alone."""

@@ -45,6 +45,9 @@ class Settings(BaseSettings):
     storage_quota: ByteSize | None = Field(
         None, gt=0, description="Bytes that bronze may hold (1GB, 500MB): a snapshot that would pass them is refused."
     )
+    database_quota: ByteSize | None = Field(
+        None, gt=0, description="Bytes that the database may hold (500MB, 8GB): a load that would pass them is refused."
+    )
     keep_snapshots: int | None = Field(
         None, ge=1, description="Snapshots to keep: a successful run removes older ones that silver does not need."
     )
@@ -122,12 +125,17 @@ class Settings(BaseSettings):
         """Whether bronze's bucket is in a project on supabase.com, whose plan limits it."""
         return _is_supabases(urlsplit(self.lakehouse_url or "").hostname or "")
 
+    @property
+    def database_is_hosted(self) -> bool:
+        """Whether silver and gold are in the database of a project on supabase.com, whose plan limits it."""
+        return self._hosted("lakehouse_db_url") if self.lakehouse_db_url else self.storage_is_hosted
+
     def _hosted(self, name: str) -> bool:
         url: SecretStr | None = getattr(self, name)
         hosts = addresses.hosts_of_database(url.get_secret_value()) if url else []
         return any(map(_is_supabases, hosts))
 
-    @field_validator("storage_quota", mode="before")
+    @field_validator("storage_quota", "database_quota", mode="before")
     @classmethod
     def _is_a_size(cls, size: object) -> object:
         if isinstance(size, str) and not re.fullmatch(r"\d+(\.\d{1,2})?\s*[A-Za-z]*", size.strip()):

@@ -50,6 +50,30 @@ def error_of(response: httpx.Response) -> tuple[int, str, str]:
     return response.status_code, body["code"], body["message"]
 
 
+class TestRowsInOneRequest:
+    """The pipeline's bound, kept here where the original has none of its own: docs/decisions/0012."""
+
+    @pytest.mark.parametrize("rows", [10_000, 10_001])
+    def test_an_insert_carries_ten_thousand_at_most(self, gateway: Gateway, http: httpx.Client, rows: int) -> None:
+        response = http.post(CLIENTES, json=[{"id": str(number)} for number in range(rows)], timeout=60)
+        taken = rows <= 10_000
+        assert response.status_code == (201 if taken else 501)
+        assert gateway.sql("select count(*) from silver.clientes") == [(rows if taken else 0,)]
+
+    @pytest.mark.parametrize("argument", [["1"] * 10_001, {"id": ["1"] * 10_001}], ids=["keys", "a table"])
+    def test_neither_does_a_call_carry_more(self, http: httpx.Client, argument: object) -> None:
+        response = http.post("/rest/v1/rpc/anything", json={"p_linhas": argument})
+        assert response.status_code == 501
+        assert response.json()["message"].endswith(
+            "requests that carry more than 10000 rows, and this one carries 10001"
+        )
+
+    def test_how_many_rows_it_works_on_is_no_matter(self, gateway: Gateway, http: httpx.Client) -> None:
+        gateway.sql("insert into silver.clientes (id) select n::text from generate_series(1, 10001) n")
+        assert http.patch(f"{CLIENTES}?id=neq.0", json={"nome": "Ana"}).status_code == 204
+        assert gateway.sql("select count(*) from silver.clientes where nome = 'Ana'") == [(10_001,)]
+
+
 class TestReading:
     def test_a_page_without_count(self, http: httpx.Client) -> None:
         insert(http, "Ana", "Bia", "Caio")

@@ -314,7 +314,7 @@ def test_prune(place: Place) -> None:
 
 
 def test_a_free_projects_limits(place: Place) -> None:
-    place.settings(LAKEHOUSE_DB_URL=place.url, STORAGE_QUOTA="1GB", KEEP_SNAPSHOTS="6")
+    place.settings(LAKEHOUSE_DB_URL=place.url, STORAGE_QUOTA="1GB", DATABASE_QUOTA="500MB", KEEP_SNAPSHOTS="6")
     place.visits(1)
 
     place.follow("A free project's limits")

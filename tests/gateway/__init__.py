@@ -12,7 +12,8 @@ functions by GET, overloaded functions, CSV, and of OpenAPI all but the columns 
 transformation, copy, move, ranges of bytes, S3; Auth, Realtime, Edge Functions. Known to be only near the original:
 the text of PGRST100, the hints that guess another name (PGRST202, PGRST205: always null here), the body of a paused
 project, the longest URL, and the time after which a real project forgets an unfinished upload. It speaks HTTP/1.1
-without TLS.
+without TLS. Stricter than the original on purpose: a request under ``/rest/v1`` that carries more than 10,000 rows is
+answered 501, because the pipeline never sends one.
 
 ``python -m tests.gateway --help`` runs it by hand; ``fixtures.py`` has it for tests; ``faults.py`` is what it can be
 told to do wrong.

@@ -128,6 +128,7 @@ class App:
         if path.startswith("/rest/v1"):
             above = self.faults.timeout_above_rows
             who = caller(self.keys, self.legacy, headers)
+            postgrest.refuse_more_rows_than_one_request_carries(body)
             if above is not None and (postgrest.rows_of(body) or 0) > above:
                 raise STATEMENT_TIMEOUT
             limits = Limits(self.faults.max_rows)

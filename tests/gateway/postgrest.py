@@ -16,6 +16,7 @@ import psycopg
 from psycopg.sql import Composable
 from pydantic_core import from_json
 
+from elt.catalog import WRITE_ROWS
 from tests.gateway import grammar, openapi, statements
 from tests.gateway.answers import JSON_TYPE, Answer, PostgrestError, Unimplemented
 from tests.gateway.database import Database, Relation, Routine
@@ -374,7 +375,8 @@ def translated(error: psycopg.Error, caller: Caller) -> PostgrestError:
 def rows_of(body: bytes) -> int | None:
     """How many rows a JSON body carries: the length of an array, or of the columns in an object; None for no JSON.
 
-    A function may take a table as an object with one array for each column; any other object is one row.
+    A function may take a table as an object with one array for each column, and keys as an array; any other object is
+    one row.
     """
     try:
         document = from_json(body)
@@ -384,8 +386,17 @@ def rows_of(body: bytes) -> int | None:
         return len(document)
     if not isinstance(document, dict):
         return None
-    tables = [argument for argument in document.values() if isinstance(argument, dict)]
-    return max((len(column) for table in tables for column in table.values() if isinstance(column, list)), default=1)
+    tables = [argument.values() if isinstance(argument, dict) else [argument] for argument in document.values()]
+    return max((len(column) for table in tables for column in table if isinstance(column, list)), default=1)
+
+
+def refuse_more_rows_than_one_request_carries(body: bytes) -> None:
+    """The pipeline's own bound, not PostgREST's: 501, which no client tries again, or again by halves.
+
+    Source: docs/decisions/0012-ten-thousand-rows-are-one-requests.md
+    """
+    if (rows := rows_of(body) or 0) > WRITE_ROWS:
+        raise Unimplemented(f"requests that carry more than {WRITE_ROWS} rows, and this one carries {rows}")
 
 
 def _preferences(header: str) -> dict[str, str]:

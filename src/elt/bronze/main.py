@@ -28,7 +28,7 @@ from elt.catalog import BROKEN_LINE, EXTRACT_BYTES, EXTRACT_ROWS, Table, rules_v
 from elt.concurrency import do_each, each
 from elt.errors import ConfigurationError, Full, MedallionError
 from elt.keys import StatusKey
-from elt.lakehouse import snapshots
+from elt.lakehouse import snapshots, space
 from elt.lakehouse.ports import Bucket, Lakehouse
 from elt.lakehouse.snapshots import NOTHING_KNOWN, Known, Manifest, Part, TableSnapshot
 from elt.ledger import Counts, LayerResult, Ledger, Situation
@@ -66,10 +66,6 @@ def run(
         with source.open() as extract:
             there = _look_at_columns(extract, tables, reporter)
             extracted = _extract(extract, tables, there, folder, reporter)
-        if shop.said:
-            reporter.say(shop.said)
-        if shop.identities != situation.identities:
-            ledger.name_shop(shop.identities)
         before = snapshots.fingerprints(lakehouse.bucket, last, partial(_fingerprint, lakehouse.bucket)) if last else {}
         new = [name for name, found in extracted.items() if before.get(name) != found.fingerprint]
         changed = [name for name, found in extracted.items() if name in new or _says_more(found, last, name)]
@@ -77,8 +73,16 @@ def run(
         for name, found in extracted.items():
             counts += Counts(found.rows, found.rows, 0) if name in changed else Counts(found.rows, 0, found.rows)
         known = Known((last,) if last else (), complete=last is None)
+        if changed or (last and last.snapshot != situation.applied):
+            rows = {name: found.rows for name, found in extracted.items()}
+            space.require_room(lakehouse, tables, rows, situation.applied, last, reporter)
         if changed:
             snapshots.require_room(lakehouse, _size(extracted, new), reporter)
+        if shop.said:
+            reporter.say(shop.said)
+        if shop.identities != situation.identities:
+            ledger.name_shop(shop.identities)
+        if changed:
             manifest = _store(lakehouse, extracted, changed, last, before, ledger.run, source, shop)
             known = Known((*known.manifests, manifest), known.complete)
             reporter.say(f"bronze: snapshot {manifest.snapshot}: {', '.join(changed)} changed")

@@ -104,9 +104,13 @@ def check(ends: tuple[str, ...], as_json: bool) -> None:
     if as_json:
         bronze = {"snapshots": found.snapshots, "bytes": found.bronze_bytes}
         server = asdict(found.server)
-        print_json({"ready": True, "server": server, "bronze": bronze, "warnings": found.warnings})
+        database = {"bytes": found.database_bytes, "more": found.database_more}
+        parts = {"server": server, "bronze": bronze, "database": database}
+        print_json({"ready": True, **parts, "warnings": found.warnings})
         return
     click.echo(f"ready: source and lakehouse (PostgreSQL {found.server.version}) have what a run needs")
     click.echo(f"bronze holds {decimal(found.bronze_bytes)} in {counted(found.snapshots, 'snapshot')}")
+    more = f"; what is new may take about {decimal(found.database_more)}" if found.database_more else ""
+    click.echo(f"the database holds {decimal(found.database_bytes)}{more}")
     for warning in found.warnings:
         say_hint(f"warning: {warning}")

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from elt.lakehouse.quota import Quota
+from elt.lakehouse.quota import DatabaseQuota, Quota
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -126,13 +126,14 @@ class Bucket(Protocol):
 class Lakehouse:
     """Where the data goes: tables, bucket, and how to say where that is (no secrets in it).
 
-    ``quota``: what the bucket may hold; None if nothing but its disk limits it.
+    ``quota``: what the bucket may hold, ``database_quota``: what the database may; None if only a disk limits it.
     """
 
     tables: Tables
     bucket: Bucket
     description: str
     quota: Quota | None = None
+    database_quota: DatabaseQuota | None = None
 
     def close(self) -> None:
         """Give back what is open."""
