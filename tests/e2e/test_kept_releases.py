@@ -7,10 +7,12 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from zipfile import ZipFile
 
 import psycopg
 import pytest
@@ -20,14 +22,19 @@ from elt import environment
 from elt.catalog import rules_version
 from elt.cli import medallion
 from elt.connections import lakehouse_of
+from elt.errors import LeaseError
+from elt.lakehouse import migrations
 from elt.ledger import LayerResult, Ledger
 from elt.progress import SilentReporter
 from elt.runner import Runner
 from elt.settings import found, load_settings
 from elt.silver import TABLES
+from tests.commands import is_waiting_for_a_lock, wait_until
+from tests.gateway.fixtures import Gateway
 from tests.releases.kept import (
     Figures,
     Kept,
+    Program,
     figures_of,
     figures_of_status,
     number,
@@ -203,11 +210,89 @@ def test_its_env_is_understood_whole(kept: Kept, tmp_path: Path, monkeypatch: py
     assert kept.document["settings"].items() <= understood.items()
 
 
-def test_its_own_program_opens_it(kept: Kept, new_empty_database: Callable[[], str], tmp_path: Path) -> None:
+@pytest.fixture
+def program(kept: Kept, tmp_path: Path) -> Program:
+    """The release's own program."""
     try:
-        program = kept.program(tmp_path / "kept")
+        return kept.program(tmp_path / "kept")
     except subprocess.CalledProcessError as error:
         pytest.skip(f"the packages of {kept.release} are not installed, and there is no package index: {error.stderr}")
+
+
+@pytest.fixture
+def knows_less(kept: Kept) -> None:
+    """The test is for a release that has not every migration of this version."""
+    with ZipFile(kept.wheel) as wheel:
+        known = {Path(name).stem for name in wheel.namelist() if name.endswith(".sql")}
+    if known >= set(migrations.names()):
+        pytest.skip(f"{kept.release} knows every migration")
+
+
+@pytest.mark.usefixtures("knows_less")
+@pytest.mark.parametrize("over_http", [False, True], ids=["directly", "over HTTP"])
+def test_its_own_program_writes_nothing_into_a_lakehouse_of_this_version(
+    program: Program, over_http: bool, restored: Restored, new_gateway: Callable[..., Gateway], tmp_path: Path
+) -> None:
+    folder, settings = restored.bucket, {"LAKEHOUSE_DB_URL": restored.url}
+    if over_http:
+        gateway = new_gateway(restored.url)
+        gateway.app.storage.migrate_buckets()
+        folder = gateway.app.folder
+        settings = {"LAKEHOUSE_URL": gateway.url, "LAKEHOUSE_KEY": gateway.secret_key}
+    before = _rows_and_objects(restored.url, folder)
+    for typed in (("run",), ("silver", "--full"), ("gold",), ("reset", "--yes")):
+        code, _, said = program.run("-m", "elt", *typed, "--sample", home=restored.home, **settings)
+        assert code != 0
+        assert "later version" in said
+        assert "nothing was written" in said
+        assert "nstall that version here too" in said
+    assert _rows_and_objects(restored.url, folder) == before
+
+
+@pytest.mark.usefixtures("knows_less")
+def test_while_its_own_program_is_at_work_this_version_migrates_nothing(
+    kept: Kept, program: Program, new_empty_database: Callable[[], str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url, home = new_empty_database(), tmp_path / "home"
+    restore(url, kept.unpack(home)["lakehouse"])
+    monkeypatch.setenv(environment.HOME, str(home))
+    monkeypatch.setenv("LAKEHOUSE_DB_URL", url)
+    typed = ("-m", "elt", "silver", "--full", "--sample")
+    with ThreadPoolExecutor() as other, psycopg.connect(url) as blocker:
+        blocker.execute("lock table silver.clientes in exclusive mode")
+        run = other.submit(program.run, *typed, home=home, LAKEHOUSE_DB_URL=url)
+        try:
+            wait_until(lambda: is_waiting_for_a_lock(url) or run.done(), "the release's run to write")
+            pending = migrations.pending(url, setting="a test")
+            with pytest.raises(LeaseError, match="a run is at work: process [0-9]+ on ") as refused:
+                CliRunner().invoke(medallion, ["init"], catch_exceptions=False, standalone_mode=False)
+            assert "no migration was applied" in refused.value.kept
+            assert "wait for that run to end" in refused.value.next_step
+            assert migrations.pending(url, setting="a test") == pending
+        finally:
+            blocker.rollback()
+        code, _, said = run.result()
+    assert code == 0, said
+    assert CliRunner().invoke(medallion, ["init"]).exit_code == 0
+
+
+def _rows_and_objects(url: str, bucket: Path) -> tuple[object, object]:
+    """Every row of the lakehouse's schemas with the transaction that wrote it, and every object."""
+    with psycopg.connect(url) as connection:
+        schemas = "('silver', 'gold', 'controle')"
+        names = connection.execute(
+            f"select schemaname || '.' || tablename from pg_tables where schemaname in {schemas}".encode()
+        ).fetchall()
+        rows = {
+            name: sorted(map(repr, connection.execute(f"select t.*, t.xmin from {name} t".encode()).fetchall()))
+            for (name,) in names
+        }
+    return rows, {path: path.read_bytes() for path in bucket.rglob("*") if path.is_file()}
+
+
+def test_its_own_program_opens_it(
+    kept: Kept, program: Program, new_empty_database: Callable[[], str], tmp_path: Path
+) -> None:
     url, home = new_empty_database(), tmp_path / "home"
     restore(url, kept.unpack(home)["lakehouse"])
     code, out, said = program.run("-c", "import elt; print(elt.__version__, elt.__file__)", home=home)
