@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 import psycopg
 import pytest
 from psycopg import ProgrammingError
-from psycopg.errors import AdminShutdown, InsufficientPrivilege, LockNotAvailable
+from psycopg.errors import AdminShutdown, InsufficientPrivilege
 
 from elt.errors import LeaseError
 from elt.holder import new_owner, session_name
@@ -191,12 +191,3 @@ def test_a_run_that_was_taken_over_is_told_in_three_parts(any_lakehouse: Lakehou
     assert refused.value.kept
     assert "run again" in refused.value.next_step
     tables.call("controle.devolver", p_dono="outro")
-
-
-def test_nobody_is_followed_before_a_lock_that_somebody_else_holds(connect: Connect) -> None:
-    """No holder can be named: it is the lock that is told of."""
-    locking, other = connect(), connect()
-    with locking.transaction():
-        locking.execute("lock table controle.arrendamento in exclusive mode")
-        with pytest.raises(LockNotAvailable):
-            take(other, "outro")
