@@ -108,7 +108,7 @@ class Schedule:
                 self._taken += 1
                 if number in able:
                     self.runs[number].begin()
-                self._settle()
+                self._settle(number)
             self._finish()
             yield self.log
 
@@ -118,9 +118,10 @@ class Schedule:
         for run, program in zip(self.runs, self.programs, strict=True):
             run.again(program)
 
-    def _settle(self) -> None:
-        """Until every step has ended or waits for a lock; what has ended is in the log, the earlier first."""
-        for number, run in enumerate(self.runs):
+    def _settle(self, begun: int) -> None:
+        """Until every step has ended or waits for a lock; what ends is in the log: the one begun, then who waited."""
+        for number in sorted(range(len(self.runs)), key=lambda number: number != begun):
+            run = self.runs[number]
             while run.at_work is not None:
                 step, done = run.at_work
                 if wait([done], 0.003).done:
@@ -141,7 +142,7 @@ class Schedule:
         for run in self.runs:
             if run.at_work is not None:
                 wait([run.at_work[1]])
-        self._settle()
+        self._settle(0)
         for run in self.runs:
             run.roll_back()
 
