@@ -1,6 +1,8 @@
 """The SQL of ``supabase/migrations``: from nothing, twice, from the specification's own schema, and by hand."""
 
+import socket
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 
@@ -8,7 +10,8 @@ import psycopg
 import pytest
 
 from elt import access
-from elt.errors import ConfigurationError, Denied, LakehouseError
+from elt.errors import ConfigurationError, Denied, LakehouseError, LeaseError
+from elt.holder import this_place
 from elt.lakehouse import migrations
 from elt.lakehouse.embedded import open_embedded, start_postgres
 from elt.lakehouse.folder import FolderBucket
@@ -16,6 +19,7 @@ from elt.lakehouse.ports import Lakehouse
 from elt.lakehouse.postgres import PostgresTables
 from elt.progress import SilentReporter
 from elt.runner import Runner
+from tests.commands import is_waiting_for_a_lock, wait_until
 from tests.shops import write_shop
 from tests.specified import ORIGINAL, ROWS
 
@@ -256,3 +260,69 @@ def test_a_program_keeps_away_from_a_lakehouse_that_a_later_version_has_prepared
             use(url, setting="LAKEHOUSE_DB_URL")
         assert refused.value.kept == "nothing was written"
     assert shape(url) == before
+
+
+@pytest.fixture
+def held_by_an_older_program(new_empty_database: Callable[[], str], tmp_path: Path) -> str:
+    """A lakehouse of the release 0.2.0, whose lease a run on another host has taken for a minute."""
+    url = new_empty_database()
+    migrations.apply(url, setting="a test", folder=older_version(tmp_path / "older", before="20261126"))
+    assert rows(url, "select controle.arrendar('elsewhere:17:a1b2c3:d4:e5', 60)") == [("elsewhere:17:a1b2c3:d4:e5",)]
+    return url
+
+
+def test_nothing_is_migrated_while_a_run_is_at_work(held_by_an_older_program: str) -> None:
+    url = held_by_an_older_program
+    before = shape(url)
+    with pytest.raises(LeaseError, match="a run is at work: process 17 on elsewhere") as refused:
+        migrations.apply(url, setting="a test")
+    assert "no migration was applied" in refused.value.kept
+    assert shape(url) == before
+    rows(url, "select controle.devolver('elsewhere:17:a1b2c3:d4:e5')")
+    assert migrations.apply(url, setting="a test")
+
+
+def test_a_script_that_is_pasted_while_a_run_is_at_work_changes_nothing(held_by_an_older_program: str) -> None:
+    url = held_by_an_older_program
+    before = shape(url)
+    script = migrations.script([file.stem for file in migrations.pending(url, setting="a test")], None)
+    with psycopg.connect(url, autocommit=True) as connection:
+        with pytest.raises(psycopg.Error, match="a run is at work: process 17 on elsewhere"):
+            connection.execute(script.encode())
+        connection.execute("rollback")
+        assert shape(url) == before
+        connection.execute("delete from controle.arrendamento")
+        connection.execute(script.encode())
+    assert migrations.pending(url, setting="a test") == []
+
+
+@pytest.mark.parametrize(
+    "over", ["expira_em = now() - interval '1 second'", "expira_em = now() + interval '1 hour'", "dono = '{died}'"]
+)
+def test_a_run_that_is_over_keeps_no_migration_waiting_and_cannot_go_on(
+    held_by_an_older_program: str, over: str
+) -> None:
+    url = held_by_an_older_program
+    died = f"{socket.gethostname()}:999999999:{this_place()}:d4:e5"
+    [(owner,)] = rows(url, f"update controle.arrendamento set {over.format(died=died)} returning dono")
+    assert migrations.apply(url, setting="a test")
+    assert rows(url, f"select controle.renovar('{owner}', 60)") == [(False,)]
+
+
+def test_an_older_program_that_is_taking_the_lease_while_it_is_migrated_does_not_get_it(
+    new_empty_database: Callable[[], str], tmp_path: Path
+) -> None:
+    url = new_empty_database()
+    older = older_version(tmp_path / "older", before="20261126")
+    migrations.apply(url, setting="a test", folder=older)
+    script = migrations.script([file.stem for file in migrations.pending(url, setting="a test")], None)
+    with psycopg.connect(url, autocommit=True) as connection, ThreadPoolExecutor() as other:
+        connection.execute(script.removesuffix(f"commit;\n\n{migrations.RELOAD}\n").encode())
+        taking = other.submit(rows, url, "select controle.arrendar('velho', 60)")
+        wait_until(lambda: is_waiting_for_a_lock(url), "the older program to wait")
+        connection.execute("commit")
+        with pytest.raises(psycopg.errors.NotNullViolation):
+            taking.result()
+    with pytest.raises(psycopg.Error, match=r"a later version has prepared; nothing was written. Install that version"):
+        rows(url, "select controle.arrendar('velho', 60)")
+    assert rows(url, "select dono from controle.arrendamento") == []

@@ -19,7 +19,7 @@ Exit codes:
   0  done (any status key: 135, 246, 357, 468, 579, 680)
   1  a layer failed; the message says what was kept and what to do next
   2  wrong usage or configuration; nothing was read or written
-  3  another run holds the lakehouse; nothing was written
+  3  another run holds the lakehouse (nothing was written) or has taken it over (nothing more was)
   130  interrupted from the keyboard
   143  asked to end (SIGTERM) in the middle of a run: the batch is complete, the next run goes on from there
        (medallion schedule: 0 if no run was at work)
