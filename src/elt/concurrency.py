@@ -52,10 +52,11 @@ def ahead(work: Callable[[], R]) -> Iterator["Future[R]"]:
         yield thread.submit(copy_context().run, work)
 
 
-def interleave(readers: Iterable[Iterator[T]], at_once: int) -> Iterator[T]:
+def interleave(readers: Iterable[Iterator[T]], at_once: int, over: Callable[[T], bool] = lambda _: True) -> Iterator[T]:
     """What the readers give, in turn: one item of each of the first ``at_once``, then the next of each, and so on.
 
-    While one item is used, the readers' next ones are on their way. The order depends on the readers only, not on time.
+    A reader's turn goes on to the item after which it is ``over``. While one item is used, the readers' next ones are
+    on their way. The order depends on the readers only, not on time.
     """
     if at_once == 1:
         yield from chain.from_iterable(readers)
@@ -75,7 +76,7 @@ def interleave(readers: Iterable[Iterator[T]], at_once: int) -> Iterator[T]:
                 if found is end:
                     under_way.extend(begun(other) for other in islice(waiting, 1))
                     continue
-                under_way.append(begun(reader))
+                (under_way.append if over(found) else under_way.appendleft)(begun(reader))  # type: ignore[arg-type]
                 yield found  # type: ignore[misc]
         finally:
             for _, future in under_way:

@@ -111,6 +111,11 @@ def test_readers_take_turns(at_once: int, expected: list[str]) -> None:
     assert list(interleave(readers, at_once)) == expected
 
 
+def test_a_readers_turn_goes_on_until_it_is_over() -> None:
+    readers = [counted("a", 4), counted("b", 2), counted("c", 3)]
+    assert list(interleave(readers, 2, over=lambda item: item[1] in "13")) == "a0 a1 b0 b1 a2 a3 c0 c1 c2".split()
+
+
 def test_no_readers_give_nothing() -> None:
     assert list(interleave([], 4)) == []
 
