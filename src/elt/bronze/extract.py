@@ -1,7 +1,7 @@
 """One source table into Parquet parts on the local disk, checked and fingerprinted, before anything is stored."""
 
 import hashlib
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -55,6 +55,13 @@ class Extracted:
     parts: tuple[LocalPart, ...]
     places: tuple[str, str]
     profile: dict[str, ColumnProfile]
+
+    def pages(self, columns: list[str]) -> Iterator[pa.Table]:
+        """The rows that were extracted, a group of rows at a time."""
+        for part in self.parts:
+            with pq.ParquetFile(part.file) as file:
+                for group in range(file.num_row_groups):
+                    yield file.read_row_group(group, columns)
 
 
 def check_columns(extract: Extract, table: Table) -> dict[str, str]:

@@ -23,10 +23,10 @@ from functools import partial
 from pathlib import Path
 
 from elt.bronze.extract import Extracted, check_columns, extract_table
-from elt.bronze.fingerprint import Fingerprint
+from elt.bronze.fingerprint import Fingerprint, same_in_any_order
 from elt.catalog import BROKEN_LINE, EXTRACT_BYTES, EXTRACT_ROWS, Table, rules_version
 from elt.concurrency import do_each, each
-from elt.errors import ConfigurationError, Full, MedallionError
+from elt.errors import ConfigurationError, Full, MedallionError, SnapshotError
 from elt.keys import StatusKey
 from elt.lakehouse import snapshots, space
 from elt.lakehouse.ports import Bucket, Lakehouse
@@ -66,7 +66,8 @@ def run(
         with source.open() as extract:
             there = _look_at_columns(extract, tables, reporter)
             extracted = _extract(extract, tables, there, folder, reporter)
-        before = snapshots.fingerprints(lakehouse.bucket, last, partial(_fingerprint, lakehouse.bucket)) if last else {}
+        find = partial(_fingerprint_of_before, lakehouse.bucket, extracted, reporter)
+        before = snapshots.fingerprints(lakehouse.bucket, last, find) if last else {}
         new = [name for name, found in extracted.items() if before.get(name) != found.fingerprint]
         changed = [name for name, found in extracted.items() if name in new or _says_more(found, last, name)]
         counts = Counts()
@@ -177,13 +178,27 @@ def _waiting(situation: Situation, snapshot: str | None, tables: tuple[Table, ..
     return left or situation.gold_pending > 0
 
 
-def _fingerprint(bucket: Bucket, table: TableSnapshot) -> str:
-    """The fingerprint of a table that is stored."""
-    names = [*table.columns, BROKEN_LINE]
-    found = Fingerprint(names)
-    for page in snapshots.read_rows(bucket, table, names, EXTRACT_ROWS):
-        found.update(page)
-    return found.hexdigest()
+def _fingerprint_of_before(
+    bucket: Bucket, extracted: Mapping[str, Extracted], reporter: Reporter, name: str, table: TableSnapshot
+) -> str:
+    """The fingerprint of a table that a program of before stored, found from its parts; that of now, for the same rows.
+
+    Over HTTP it may have read them in another order. Of parts that are damaged there is none: the table is stored anew.
+    """
+    columns, now = [*table.columns, BROKEN_LINE], extracted.get(name)
+    stored = partial(snapshots.read_rows, bucket, table, columns, EXTRACT_ROWS)
+    found = Fingerprint(columns)
+    try:
+        for page in stored():
+            found.update(page)
+        before = found.hexdigest()
+        alike = now is not None and now.rows == table.rows and set(now.columns) == set(table.columns)
+        if now is None or not alike or now.fingerprint == before:
+            return before
+        return now.fingerprint if same_in_any_order(stored(), now.pages(columns), columns) else before
+    except SnapshotError as error:
+        reporter.say(f"bronze {name}: stored anew, because the last snapshot's parts cannot be read: {error.what}")
+        return ""
 
 
 def _says_more(found: Extracted, last: Manifest | None, name: str) -> bool:
@@ -221,8 +236,10 @@ def _store(
     tables, files = {}, dict[str, Path]()
     for name, found in extracted.items():
         if last is not None and before.get(name) == found.fingerprint:
-            types = found.columns if name in changed else last.tables[name].columns
-            tables[name] = last.tables[name].model_copy(update={"fingerprint": before[name], "columns": types})
+            stored = last.tables[name]
+            types = found.columns if name in changed else stored.columns
+            shown = {"profile": found.profile | stored.profile, "columns": types, "fingerprint": before[name]}
+            tables[name] = stored.model_copy(update=shown)
             continue
         parts = []
         for part in found.parts:
@@ -234,7 +251,7 @@ def _store(
             columns=found.columns,
             fingerprint=found.fingerprint,
             places=found.places,
-            profile={**found.profile, **(last.tables[name].profile if last and name in last.tables else {})},
+            profile=found.profile | (last.tables[name].profile if last and name in last.tables else {}),
             parts=tuple(parts),
         )
     try:

@@ -470,8 +470,8 @@ def write_manifest(bucket: Bucket, manifest: Manifest) -> None:
     bucket.put(f"{manifest.snapshot}/{MANIFEST}", content)
 
 
-def fingerprints(bucket: Bucket, manifest: Manifest, find: "Callable[[TableSnapshot], str]") -> dict[str, str]:
-    """The tables' fingerprints as this format has them. Of a manifest of before, ``find`` finds them, once.
+def fingerprints(bucket: Bucket, manifest: Manifest, find: Callable[[str, TableSnapshot], str]) -> dict[str, str]:
+    """The tables' fingerprints as this format has them. Of a manifest of before, ``find`` finds them by name, once.
 
     What it found stands beside the manifest, which is not written again. A note that is not readable is none.
     """
@@ -482,7 +482,7 @@ def fingerprints(bucket: Bucket, manifest: Manifest, find: "Callable[[TableSnaps
     if noted:
         with suppress(ValidationError):
             return _Fingerprints.model_validate_json(bucket.get(path)).tables
-    found = {name: find(table) for name, table in manifest.tables.items()}
+    found = {name: find(name, table) for name, table in manifest.tables.items()}
     if not noted:
         bucket.put(path, _Fingerprints(tables=found).model_dump_json(indent=2).encode())
     return found
