@@ -15,19 +15,15 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from itertools import chain
 from pathlib import Path
 
 import httpx
 import psycopg
-import pyarrow as pa
 from supabase import create_client
 
 from benchmarks import script
-from elt.catalog import EXTRACT_ROWS, WRITE_ROWS
-from elt.frames import to_frame
+from elt.catalog import EXTRACT_ROWS
 from elt.lakehouse import migrations
-from elt.lakehouse.batches import upsert_all
 from elt.lakehouse.embedded import start_postgres
 from elt.lakehouse.ports import Lakehouse
 from elt.lakehouse.supabase import SupabaseBucket, SupabaseTables
@@ -93,7 +89,7 @@ def fill(database_url: str, orders: int) -> None:
             alter table pedidos add primary key (id_pedido);
             """.encode()
         )
-        schemas = ("copia", "copia_simples", "copia_em_lotes")
+        schemas = ("copia", "copia_simples")
         for schema in schemas:
             connection.execute(f"create schema {schema}".encode())
             for table in TABLES:
@@ -134,23 +130,6 @@ def extract(source: SupabaseSource) -> int:
         return sum(len(page) for table in TABLES for page in look.pages(table.name, EXTRACT_ROWS))
 
 
-def copy(source: SupabaseSource, tables: SupabaseTables) -> int:
-    """The script's work with the pipeline's adapters: ranges of the key, batches of 10,000, a few at once."""
-    rows = 0
-    with source.open() as look:
-        for table in TABLES:
-            waiting: list[pa.Table] = []
-            for page in chain(look.pages(table.name, EXTRACT_ROWS), [None]):
-                if page is not None:
-                    waiting.append(page)
-                held = sum(map(len, waiting))
-                if waiting and (page is None or held >= IN_FLIGHT * WRITE_ROWS):
-                    frame = to_frame(pa.concat_tables(waiting))
-                    upsert_all(tables, f"copia_em_lotes.{table.name}", frame, key=table.key.name)
-                    rows, waiting = rows + held, []
-    return rows
-
-
 def main() -> None:
     """Run both and print the ratios."""
     parser = argparse.ArgumentParser(
@@ -187,7 +166,6 @@ Seconds = dict[tuple[str, str], float]
 
 LABELS = {
     READ: "read every row",
-    COPY: "read and upsert, nothing else",
     FIRST: "bronze, silver, gold: first visit",
     SECOND: "bronze, silver, gold: second visit",
 }
@@ -199,15 +177,13 @@ def measure(lines: dict[str, str], url: str, orders: int, in_flight: int) -> tup
     client.storage.create_bucket(script.BUCKET)
     source = SupabaseSource(lines["url"], lines["secret_key"], tables=TABLES, in_flight=in_flight)
     project = Project(lines["url"], lines["secret_key"], in_flight=in_flight)
-    tables = SupabaseTables(project)
-    lakehouse = Lakehouse(tables, SupabaseBucket(project, "bronze-bucket"), "benchmark")
+    lakehouse = Lakehouse(SupabaseTables(project), SupabaseBucket(project, "bronze-bucket"), "benchmark")
     runner = Runner(lakehouse, SilentReporter())
     rows = extract(source)
     tasks: dict[tuple[str, str], Callable[[], object]] = {
         (SCRIPT, READ): lambda: script.read_all(client),
         (PIPELINE, READ): lambda: extract(source),
         (SCRIPT, COPY): lambda: script.copy(client, "copia_simples"),
-        (PIPELINE, COPY): lambda: copy(source, tables),
         (SCRIPT, FIRST): lambda: script.medallion(client),
         (PIPELINE, FIRST): lambda: runner.run(source),
         (SCRIPT, COPY_AGAIN): lambda: script.copy(client, "copia_simples"),

@@ -10,6 +10,6 @@ begin
 end
 $$;
 
-revoke all on all tables in schema silver, gold, controle from anon;
+revoke all on all tables in schema silver, gold, controle, estagio from anon;
 revoke all on all routines in schema silver, gold, controle from anon;
-revoke usage on schema silver, gold, controle from anon;
+revoke usage on schema silver, gold, controle, estagio from anon;

@@ -6,15 +6,15 @@
 -- After it the pipeline accepts a publishable (anon) key as LAKEHOUSE_KEY. An upgrade closes it: run this file again.
 -- supabase/close-demo.sql takes all of it back.
 
-grant usage on schema silver, gold, controle to anon;
-grant select, insert, update, delete on all tables in schema silver, gold, controle to anon;
-grant execute on all functions in schema controle to anon;
+grant usage on schema silver, gold, controle, estagio to anon;
+grant select, insert, update, delete on all tables in schema silver, gold, controle, estagio to anon;
+grant execute on all functions in schema silver, gold, controle to anon;
 
 do $$
 declare
   t record;
 begin
-  for t in select schemaname, tablename from pg_tables where schemaname in ('silver', 'gold', 'controle') loop
+  for t in select schemaname, tablename from pg_tables where schemaname in ('silver', 'gold', 'controle', 'estagio') loop
     execute format('drop policy if exists demonstracao_aberta on %I.%I', t.schemaname, t.tablename);
     execute format('create policy demonstracao_aberta on %I.%I for all to anon using (true) with check (true)', t.schemaname, t.tablename);
   end loop;

@@ -21,6 +21,7 @@ from elt.lakehouse.postgres import PostgresTables
 from elt.progress import SilentReporter
 from elt.runner import Runner
 from elt.settings import Settings
+from tests.oldest import another_postgresql
 
 _SERVER_BYTES = 2 * 1024**3
 """What the tests' server may need in memory; where less is free, its files are with those of the tests."""
@@ -134,6 +135,23 @@ def new_database(server_url: str, server: psycopg.Connection) -> Iterator[Callab
 def new_empty_database(server_url: str, server: psycopg.Connection) -> Iterator[Callable[[], str]]:
     """The same with nothing in them."""
     yield from _databases(server_url, server, "template1")
+
+
+@pytest.fixture(scope="session")
+def oldest_server_url() -> Iterator[str]:
+    """The same over the oldest PostgreSQL that hosted projects have; the test is skipped where it is not installed."""
+    with another_postgresql() as url:
+        with psycopg.connect(url, autocommit=True) as connection:
+            connection.execute(f"create database {TEMPLATE}")
+        migrations.apply(database_url(url, TEMPLATE), setting="the oldest PostgreSQL")
+        yield url
+
+
+@pytest.fixture
+def new_oldest_database(oldest_server_url: str) -> Iterator[Callable[[], str]]:
+    """Fresh databases of it, with every migration applied."""
+    with psycopg.connect(oldest_server_url, autocommit=True) as server:
+        yield from _databases(oldest_server_url, server, TEMPLATE)
 
 
 def _databases(server_url: str, server: psycopg.Connection, template: str) -> Iterator[Callable[[], str]]:

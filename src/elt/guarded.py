@@ -3,14 +3,14 @@
 ``may_go_on`` raises what ends the run: its lease is gone, or the process was asked to stop.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from elt.catalog import EXTRACT_BYTES
-from elt.lakehouse.ports import Bucket, Lakehouse, Tables, Within, Written
+from elt.lakehouse.ports import Bucket, Lakehouse, Tables, Within
 from elt.sources.port import Extract, Source
 
 if TYPE_CHECKING:
@@ -45,10 +45,6 @@ class _Tables:
     def in_flight(self) -> int:
         return self.tables.in_flight
 
-    @property
-    def write_rows(self) -> int:
-        return self.tables.write_rows
-
     def pages(
         self, table: str, schema: "pa.Schema", *, key: str, size: int, within: Within | None = None
     ) -> "Iterator[pd.DataFrame]":
@@ -63,13 +59,29 @@ class _Tables:
             self.may_go_on()
             yield page
 
-    def upsert(self, table: str, rows: "pd.DataFrame", *, key: str) -> Written:
-        self.may_go_on()
-        return self.tables.upsert(table, rows, key=key)
+    def stage(self, execution: str, pieces: "Iterable[tuple[str, pa.Table]]") -> list[int]:
+        def asked() -> "Iterator[tuple[str, pa.Table]]":
+            for piece in pieces:
+                self.may_go_on()
+                yield piece
 
-    def delete(self, table: str, within: Within) -> int:
-        self.may_go_on()
-        return self.tables.delete(table, within)
+        return self.tables.stage(execution, asked())
+
+    def in_slices(
+        self,
+        function: str,
+        staged: Mapping[str, int],
+        arguments: Callable[[], Mapping[str, object]],
+        *,
+        last: Mapping[str, object] | None = None,
+        passes: Sequence[str] = (),
+        again: Callable[[dict[str, Any]], bool] = lambda _: False,
+    ) -> Iterator[dict[str, Any]]:
+        def asked() -> Mapping[str, object]:
+            self.may_go_on()
+            return arguments()
+
+        return self.tables.in_slices(function, staged, asked, last=last, passes=passes, again=again)
 
     def count(self, table: str, within: Within | None = None) -> int:
         return self.tables.count(table, within)

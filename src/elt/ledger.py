@@ -4,7 +4,7 @@ import json
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
@@ -73,8 +73,8 @@ class Situation:
 
     ``applied``: the newest snapshot that silver applied to the end since it was last emptied. ``rules``: the version of
     the cleaning rules (``catalog.rules_version``) under which it did. ``rebuild_unfinished``: silver was emptied, and
-    whoever did it died before it had applied a snapshot to the end. ``gold_pending``: how many customers and products
-    wait to be recomputed. ``identities``: those of the lakehouse's shop (see ``elt.sources.identity``), the first
+    whoever did it died before it had applied a snapshot to the end. ``gold_pending``: how many analyses are
+    to be computed. ``identities``: those of the lakehouse's shop (see ``elt.sources.identity``), the first
     first; none if no run has named one since the last reset.
     """
 
@@ -100,19 +100,18 @@ class Situation:
 class Execution:
     """One ledger row while its layer works: closed with a result, or with an error.
 
+    ``identifier``: the row's. ``owner``: who holds the lease: whatever writes is asked for it.
     ``situation``: what there is to do once it is closed with a result.
     """
 
-    situation: Situation | None = None
-
-    def __init__(self, tables: Tables, identifier: str, check_lease: Callable[[], None]) -> None:
+    def __init__(self, tables: Tables, identifier: str, owner: str) -> None:
         self._tables = tables
-        self._identifier = identifier
-        self._check_lease = check_lease
+        self.identifier = identifier
+        self.owner = owner
+        self.situation: Situation | None = None
 
     def close(self, result: LayerResult) -> None:
         """Record what the layer did, if the lakehouse was this run's to the end."""
-        self._check_lease()
         answer = self._close(result.key, result.snapshot, result.counts, None, result.details)
         self.situation = Situation.of(answer)
 
@@ -132,7 +131,8 @@ class Execution:
     ) -> object:
         return self._tables.call(
             "controle.fechar_execucao",
-            p_id=self._identifier,
+            p_dono=self.owner,
+            p_id=self.identifier,
             p_chave=None if key is None else int(key),
             p_snapshot=snapshot,
             p_lidas=counts.read if counts else None,
@@ -153,6 +153,11 @@ class Ledger:
         self._lease = lease
         self._told: Situation | None = None
         self.run = uuid.uuid4().hex
+
+    @property
+    def owner(self) -> str:
+        """Who holds the lease, as functions that write ask for it; empty without one."""
+        return self._lease.owner if self._lease else ""
 
     def may_go_on(self) -> None:
         """Nothing, unless the run has to end before its next batch: ``Stopped``; ``LeaseError`` without its lease."""
@@ -178,20 +183,22 @@ class Ledger:
         identifier = uuid.uuid4().hex
         self._tables.call(  # before the work: a row's ``data_ingestao`` lies within the execution that wrote it
             "controle.abrir_execucao",
+            p_dono=self.owner,
             p_id=identifier,
             p_execucao=self.run,
             p_camada=layer,
             p_snapshot=snapshot,
         )
-        execution = Execution(self._tables, identifier, self.check_lease)
+        execution = Execution(self._tables, identifier, self.owner)
         try:
             yield execution
             self._told = execution.situation
         except BaseException as error:
-            try:
-                execution.fail(error)
-            except MedallionError as silent:
-                error.add_note(f"and the run ledger could not be told: {silent.what}")
+            if execution.situation is None:  # what is closed already stands: it was written with what it tells of
+                try:
+                    execution.fail(error)
+                except MedallionError as silent:
+                    error.add_note(f"and the run ledger could not be told: {silent.what}")
             raise
 
     def situation(self) -> Situation:
@@ -199,20 +206,15 @@ class Ledger:
         told, self._told = self._told, None
         return told or Situation.of(self._tables.call("controle.situacao"))
 
-    def empty_silver(self, tables: Sequence[str]) -> None:
-        """Empty these silver tables and the quarantine, and forget what was applied to them; all of it or nothing."""
-        self.may_go_on()
-        self._tables.call("controle.esvaziar_silver", p_tabelas=list(tables))
-
     def name_shop(self, identities: Sequence[str]) -> None:
         """From now on the lakehouse is that of the shop with these identities."""
         self.may_go_on()
-        self._tables.call("controle.nomear_loja", p_identidades=list(identities))
+        self._tables.call("controle.nomear_loja", p_dono=self.owner, p_identidades=list(identities))
 
     def reset(self, tables: Sequence[str], analyses: Sequence[str]) -> None:
         """Empty silver, its quarantine and gold, and forget which shop they were of; all of it or nothing."""
         self.may_go_on()
-        self._tables.call("controle.reiniciar", p_tabelas=list(tables), p_analises=list(analyses))
+        self._tables.call("controle.reiniciar", p_dono=self.owner, p_tabelas=list(tables), p_analises=list(analyses))
 
 
 def _seconds() -> float:

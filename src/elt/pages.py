@@ -48,3 +48,12 @@ def joined(pieces: Iterable[pa.Table], rows: int, most_bytes: int) -> Iterator[p
         size += piece.nbytes
     if waiting:
         yield pa.concat_tables(waiting)
+
+
+REQUEST_BYTES = 8 * 2**20
+"""Bytes of rows in one request to a lakehouse, about: it bounds the memory that both ends need for one."""
+
+
+def requests(pieces: Iterable[tuple[str, pa.Table]], rows: int) -> Iterator[tuple[str, pa.Table]]:
+    """Named tables as others of at most so many rows and ``REQUEST_BYTES``; those without rows are left out."""
+    return ((name, part) for name, table in pieces for part in cut(table, REQUEST_BYTES, rows))

@@ -151,6 +151,10 @@ class Project:
 
         return patiently(named, tries=tries, wait_seconds=self._wait_seconds)
 
+    def patiently(self, request: Callable[[], T]) -> T:
+        """The result of a request whose tries differ; what is transient is tried again."""
+        return patiently(request, tries=TRIES, wait_seconds=self._wait_seconds)
+
     def call(self, function: str, arguments: dict[str, object], *, tries: int = TRIES) -> Any:  # noqa: ANN401 - JSON
         """The result of an SQL function (``schema.name``), called in one transaction.
 

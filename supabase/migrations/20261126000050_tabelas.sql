@@ -1,7 +1,8 @@
 -- A table of the shop is one file of the program, and here one `create table silver.x (...)` and one call after it.
 
 -- Makes of silver.<p_tabela>, whose key is id, a table as the others are: the stamp and its trigger, an index for each
--- parent, row-level security without a policy, the pipeline's grants and nobody else's, comments where there are none.
+-- parent, row-level security without a policy, the pipeline's grants and nobody else's, comments where there are none,
+-- its staging twin and the triggers that tell its version.
 -- For the owner of the table, in a migration, as often as one likes: whoever else calls it has not the right to do this.
 create or replace function controle.declarar_tabela(p_tabela text)
 returns void language plpgsql set search_path = '' as $$
@@ -75,6 +76,8 @@ begin
   then
     execute format('comment on column silver.%I.data_ingestao is ''When the row last changed.''', p_tabela);
   end if;
+
+  perform controle.preparar_tabela(p_tabela);
 end
 $$;
 

@@ -114,8 +114,8 @@ OPEN = {
         '(anon) can read gold.analise_produtos through the view public.resumo: the policy "p"',
     ),
     "a function with its owner's rights": (
-        "grant usage on schema controle to anon; grant execute on function controle.esvaziar_silver(text[]) to public",
-        "(anon) can call controle.esvaziar_silver(text[]), which runs with its owner's rights: granted to public",
+        "grant usage on schema gold to anon; grant execute on function gold.recalcular(uuid, text, text) to public",
+        "(anon) can call gold.recalcular(uuid,text,text), which runs with its owner's rights: granted to public",
     ),
     "the specification's policy": (
         'create policy "Acesso Total" on storage.objects for all using (true)',
@@ -188,7 +188,9 @@ CLOSED = {
     "a function with its caller's rights": (
         "grant usage on schema controle to anon; grant execute on function controle.devolver(text) to anon"
     ),
-    "a trigger's function": "grant usage on schema gold to anon; grant execute on function gold.marcar_tudo() to anon",
+    "a trigger's function": (
+        "grant usage on schema controle to anon; grant execute on function controle.anotar_mudanca() to anon"
+    ),
     "an application's own tables": "create table public.fotos (a int); grant all on public.fotos to anon",
     "policies of another bucket": (
         "create policy a on storage.objects using (bucket_id = 'fotos'); "

@@ -1,18 +1,12 @@
 """One call after ``create table`` gives a table of silver everything else that the others have.
 
-On the wheel's PostgreSQL, and on the one of ``OLDEST_TEST_URL``: an empty database of a PostgreSQL 15, the oldest that
-hosted projects have.
+On the wheel's PostgreSQL, and on the oldest that hosted projects have.
 """
 
-import os
 from collections.abc import Iterator
 
 import psycopg
 import pytest
-
-from elt.lakehouse import migrations
-
-_OLDEST = os.environ.get("OLDEST_TEST_URL", "")
 
 LOJAS = """create table silver.lojas (id text collate "C" primary key, gerente text references silver.clientes (id))"""
 DECLARED = "select controle.declarar_tabela('lojas')"
@@ -30,11 +24,10 @@ from pg_class c where c.oid = %s::regclass
 """
 
 
-@pytest.fixture(params=["embedded", *(["oldest"] if _OLDEST else [])])
+@pytest.fixture(params=["new_database", "new_oldest_database"], ids=["embedded", "oldest"])
 def database(request: pytest.FixtureRequest) -> Iterator[psycopg.Connection]:
     """A migrated database, in a transaction that is undone."""
-    url = request.getfixturevalue("new_empty_database")() if request.param == "embedded" else _OLDEST
-    migrations.apply(url, setting="LAKEHOUSE_DB_URL")
+    url = request.getfixturevalue(request.param)()
     with psycopg.connect(url) as connection:
         yield connection
         connection.rollback()

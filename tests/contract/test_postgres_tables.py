@@ -3,48 +3,32 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-import pandas as pd
 import psycopg
 import pyarrow as pa
 import pytest
 
-from elt.frames import to_frame
 from elt.lakehouse.embedded import start_postgres
-from elt.lakehouse.ports import Lakehouse, Within, Written
+from elt.lakehouse.ports import Lakehouse, Within
 from elt.postgres import connect
 from elt.redaction import traceback_of, words_of
+from tests.staging import write
 
 
-def frame(**columns: Sequence[str | None]) -> pd.DataFrame:
-    return to_frame(pa.table({name: pa.array(values, pa.string()) for name, values in columns.items()}))
+def rows(**columns: Sequence[str | None]) -> pa.Table:
+    return pa.table({name: pa.array(values, pa.string()) for name, values in columns.items()})
 
 
 def names(lakehouse: Lakehouse) -> list[tuple[object, ...]]:
     schema = pa.schema([(name, pa.string()) for name in ("id", "nome", "cidade")])
     return [
-        tuple(None if pd.isna(value) else value for value in row)
+        tuple(row)
         for page in lakehouse.tables.pages("silver.clientes", schema, key="id", size=2)
-        for row in page.itertuples(index=False, name=None)
+        for row in page.astype(object).where(page.notna(), None).itertuples(index=False, name=None)
     ]
 
 
-def test_an_upsert_tells_inserted_updated_and_unchanged_rows_apart(lakehouse: Lakehouse) -> None:
-    tables = lakehouse.tables
-    assert tables.upsert("silver.clientes", frame(id=["1", "2"], nome=["a", None]), key="id") == Written(2, 0, 0)
-    again = frame(id=["1", "2", "3"], nome=["a", "b", "c"])
-    assert tables.upsert("silver.clientes", again, key="id") == Written(inserted=1, updated=1, unchanged=1)
-
-
-def test_columns_that_the_rows_lack_keep_their_value(lakehouse: Lakehouse) -> None:
-    tables = lakehouse.tables
-    tables.upsert("silver.clientes", frame(id=["1"], nome=["a"]), key="id")
-    tables.upsert("silver.clientes", frame(id=["1"], cidade=["b"]), key="id")
-    tables.upsert("silver.clientes", frame(id=["1"], nome=["c"]), key="id")
-    assert names(lakehouse) == [("1", "c", "b")]
-
-
 def test_null_and_the_empty_text_are_two_things(lakehouse: Lakehouse) -> None:
-    lakehouse.tables.upsert("silver.clientes", frame(id=["1", "2"], nome=["", None]), key="id")
+    write(lakehouse.tables, "clientes", rows(id=["1", "2"], nome=["", None]))
     assert names(lakehouse) == [("1", "", None), ("2", None, None)]
 
 
@@ -52,30 +36,23 @@ def test_null_and_the_empty_text_are_two_things(lakehouse: Lakehouse) -> None:
     "text", ['"', "a,b", "a\nb", "a\r\nb", "\\.", "\\N", "'; drop table x; --", "é🙂", "x" * 3_000_000]
 )
 def test_every_text_comes_back_as_it_went(lakehouse: Lakehouse, text: str) -> None:
-    lakehouse.tables.upsert("silver.clientes", frame(id=["1"], nome=[text]), key="id")
+    write(lakehouse.tables, "clientes", rows(id=["1"], nome=[text]))
     assert names(lakehouse) == [("1", text, None)]
     assert lakehouse.tables.count("silver.clientes", Within("nome", [text])) == 1
 
 
 def test_pages_are_in_the_order_of_code_points_and_complete(lakehouse: Lakehouse) -> None:
     keys = ["a", "B", "é", "10", "9", "_", "🙂"]
-    lakehouse.tables.upsert("silver.clientes", frame(id=keys, nome=keys), key="id")
+    write(lakehouse.tables, "clientes", rows(id=keys, nome=keys))
     assert [row[0] for row in names(lakehouse)] == sorted(keys)
-
-
-def test_a_delete_says_how_many_rows_there_were(lakehouse: Lakehouse) -> None:
-    tables = lakehouse.tables
-    tables.upsert("silver.clientes", frame(id=["1", "2", "3"], nome=["a", "a", "b"], cidade=["x", "y", "x"]), key="id")
-    assert tables.delete("silver.clientes", Within("id", ["1", "2", "nobody"])) == 2
-    assert [row[0] for row in names(lakehouse)] == ["3"]
 
 
 def test_a_connection_that_broke_is_opened_again(lakehouse: Lakehouse, server_url: str) -> None:
     tables = lakehouse.tables
-    tables.upsert("silver.clientes", frame(id=["1"], nome=["a"]), key="id")
+    write(tables, "clientes", rows(id=["1"], nome=["a"]))
     with psycopg.connect(server_url, autocommit=True) as connection:
         connection.execute("select pg_terminate_backend(pid) from pg_stat_activity where datname like 'test_%'")
-    assert tables.upsert("silver.clientes", frame(id=["1"], nome=["b"]), key="id") == Written(updated=1)
+    assert write(tables, "clientes", rows(id=["1"], nome=["b"]))["written"] == 1
 
 
 def test_a_row_in_postgresqls_words_is_not_in_the_words_of_a_bug_nor_in_its_traceback(server_url: str) -> None:

@@ -9,6 +9,7 @@ import pytest
 from elt.catalog import EXTRACT_ROWS
 from elt.errors import SourceError
 from elt.runner import Runner
+from elt.silver import TABLES
 from elt.sources.port import Source
 from elt.sources.postgres import PostgresSource
 from tests.gateway.fixtures import Gateway
@@ -112,14 +113,14 @@ def url(new_empty_database: Callable[[], str]) -> str:
 
 
 def test_values_are_read_as_they_always_were(url: str) -> None:
-    assert read(PostgresSource(url)) == as_always(url, list(VALUES))
+    assert read(PostgresSource(url, tables=TABLES)) == as_always(url, list(VALUES))
 
 
 def test_a_setting_of_the_database_changes_nothing(url: str) -> None:
-    before = read(PostgresSource(url)), types(PostgresSource(url))
+    before = read(PostgresSource(url, tables=TABLES)), types(PostgresSource(url, tables=TABLES))
     for setting in SETTINGS:
         set_database(url, setting)
-        assert (read(PostgresSource(url)), types(PostgresSource(url))) == before, setting
+        assert (read(PostgresSource(url, tables=TABLES)), types(PostgresSource(url, tables=TABLES))) == before, setting
         set_database(url, f"{setting.split()[0]} to default")
 
 
@@ -136,7 +137,7 @@ def role(url: str, server_url: str) -> Iterator[str]:
 
 
 def test_a_setting_of_the_role_changes_nothing(url: str, role: str) -> None:
-    source = PostgresSource(url.replace("postgres:@", f"{role}:@"))
+    source = PostgresSource(url.replace("postgres:@", f"{role}:@"), tables=TABLES)
     before = read(source), types(source)
     with psycopg.connect(url, autocommit=True) as connection:
         for setting in SETTINGS:
@@ -146,13 +147,13 @@ def test_a_setting_of_the_role_changes_nothing(url: str, role: str) -> None:
 
 
 def test_a_setting_of_the_server_changes_nothing(url: str) -> None:
-    before = read(PostgresSource(url))
+    before = read(PostgresSource(url, tables=TABLES))
     with psycopg.connect(url, autocommit=True) as connection:
         try:
             connection.execute("alter system set datestyle = 'German'")
             connection.execute("alter system set intervalstyle = 'iso_8601'")
             assert reloaded(url, "datestyle") == "German, DMY"
-            assert read(PostgresSource(url)) == before
+            assert read(PostgresSource(url, tables=TABLES)) == before
         finally:
             connection.execute("alter system reset datestyle")
             connection.execute("alter system reset intervalstyle")
@@ -173,9 +174,9 @@ def reloaded(url: str, setting: str) -> str:
 
 
 def test_what_the_address_itself_sets_changes_nothing(url: str) -> None:
-    before = read(PostgresSource(url))
+    before = read(PostgresSource(url, tables=TABLES))
     options = "-c%20datestyle%3DGerman%20-c%20extra_float_digits%3D0%20-c%20intervalstyle%3Diso_8601"
-    assert read(PostgresSource(f"{url}&options={options}&client_encoding=latin1")) == before
+    assert read(PostgresSource(f"{url}&options={options}&client_encoding=latin1", tables=TABLES)) == before
 
 
 def test_two_visits_under_two_settings_find_nothing_new(runner: Runner, new_empty_database: Callable[[], str]) -> None:
@@ -191,10 +192,10 @@ def test_two_visits_under_two_settings_find_nothing_new(runner: Runner, new_empt
             "insert into produtos values (1, 'Pão', 'y', 1234.50::money, 0.1);"
             "insert into pedidos values (1, 1, 1, 1, 'pago', 0.1 + 0.2, '2024-03-05 22:30-03', '2024-03-05', '36:00')"
         )
-    assert [int(result.key) for result in runner.run(PostgresSource(url))] == [246, 468, 680]
+    assert [int(result.key) for result in runner.run(PostgresSource(url, tables=TABLES))] == [246, 468, 680]
     for setting in SETTINGS:
         set_database(url, setting)
-    assert [int(result.key) for result in runner.run(PostgresSource(url))] == [135]
+    assert [int(result.key) for result in runner.run(PostgresSource(url, tables=TABLES))] == [135]
 
 
 EVENING = """
@@ -224,13 +225,13 @@ def test_the_shops_views_compute_by_its_own_time_zone_and_search_path(url: str, 
         connection.execute(EVENING)
     set_database(url, f"timezone = '{zone}'")
     set_database(url, "search_path = loja, public")
-    assert read(PostgresSource(url), "pedidos") == evening(zone)
+    assert read(PostgresSource(url, tables=TABLES), "pedidos") == evening(zone)
 
 
 def test_money_is_its_amount_whatever_the_currency_of_the_server(url: str) -> None:
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute("create table produtos as select 1 as id_produto, 1234.50::money as preco")
-    assert read(PostgresSource(url), "produtos") == {"id_produto": ["1"], "preco": ["1234.50"]}
+    assert read(PostgresSource(url, tables=TABLES), "produtos") == {"id_produto": ["1"], "preco": ["1234.50"]}
 
 
 def test_instants_inside_other_values_follow_the_sessions_time_zone_and_a_warning_says_so(url: str) -> None:
@@ -238,7 +239,7 @@ def test_instants_inside_other_values_follow_the_sessions_time_zone_and_a_warnin
         connection.execute("create type entrega as (quando timestamptz, por text)")
         connection.execute("create table produtos (id_produto integer, a timestamptz[], b tstzrange, c entrega)")
         connection.execute("alter table produtos add d timestamptz, add e date[]")
-    with PostgresSource(url).open() as extract:
+    with PostgresSource(url, tables=TABLES).open() as extract:
         assert extract.warnings(["clientes"]) == []
         (warning,) = extract.warnings(["clientes", "produtos"])
     named = "produtos.a (timestamp with time zone[]), produtos.b (tstzrange), produtos.c (entrega): "
@@ -257,7 +258,7 @@ def test_types_are_named_as_before_in_every_schema(url: str) -> None:
             "select attname, format_type(atttypid, null) from pg_attribute "
             "where attrelid = 'produtos'::regclass and attnum > 0 order by attnum"
         ).fetchall()
-    with PostgresSource(url).open() as extract:
+    with PostgresSource(url, tables=TABLES).open() as extract:
         assert list(extract.columns("produtos").items()) == named
 
 
@@ -276,7 +277,7 @@ def ascii_url(server_url: str) -> Iterator[str]:
 def test_a_database_in_sql_ascii_gives_its_utf_8_as_it_is(ascii_url: str) -> None:
     with psycopg.connect(ascii_url, autocommit=True, client_encoding="utf8") as connection:
         connection.execute("create table clientes as select 1 as id_cliente, 'São'::text as nome")
-    assert read(PostgresSource(ascii_url)) == {"nome": ["São"]}
+    assert read(PostgresSource(ascii_url, tables=TABLES)) == {"nome": ["São"]}
 
 
 def test_bytes_that_are_no_utf_8_are_an_error_whose_advice_works(ascii_url: str) -> None:
@@ -284,7 +285,7 @@ def test_bytes_that_are_no_utf_8_are_an_error_whose_advice_works(ascii_url: str)
         connection.execute("set client_encoding = 'SQL_ASCII'; create table clientes (id_cliente integer, nome text)")
         connection.execute(b"insert into clientes values (1, 'S\xe3o')")
         with pytest.raises(SourceError, match="invalid byte sequence") as error:
-            read(PostgresSource(ascii_url))
+            read(PostgresSource(ascii_url, tables=TABLES))
         way = error.value.next_step.rpartition(" as ")[2]
         connection.execute("create schema loja")
         connection.execute(f"create view loja.clientes as select id_cliente, {way} as nome from clientes".encode())

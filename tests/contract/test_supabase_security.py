@@ -7,14 +7,14 @@ import json
 from collections.abc import Callable, Iterator
 
 import httpx
-import pandas as pd
+import pyarrow as pa
 import pytest
 
 from elt import access
-from elt.errors import ConfigurationError, Denied, LakehouseError, Redirected
+from elt.errors import ConfigurationError, Denied, Missing, Redirected
 from elt.hosted import checks as hosted_checks
 from elt.lakehouse import migrations
-from elt.lakehouse.ports import Lakehouse, Within
+from elt.lakehouse.ports import Lakehouse
 from elt.progress import SilentReporter
 from elt.runner import Runner
 from elt.silver import TABLES
@@ -34,7 +34,7 @@ EVERY_TABLE = [
     *(("silver", table.name) for table in TABLES),
     *(("silver", name) for name in ("rejeitados", "valores_rejeitados")),
     *(("gold", name) for name in ("analise_clientes_pedidos", "analise_produtos")),
-    *(("controle", name) for name in ("execucoes", "arrendamento", "pendencias", "migracoes", "escritas")),
+    *(("controle", name) for name in ("execucoes", "arrendamento", "analises", "mudancas", "migracoes", "escritas")),
 ]
 GOLD = [name for name in EVERY_TABLE if name[0] == "gold"]
 
@@ -196,16 +196,15 @@ def test_signed_in_people_do_not_write_gold(filled: Gateway, ask: httpx.Client, 
 
 @pytest.mark.parametrize("who", ["anon", "authenticated"])
 def test_nobody_else_calls_the_functions(filled: Gateway, ask: httpx.Client, who: str) -> None:
-    mine = headers(filled, who, "controle")
-    for name, arguments in (
-        ("gravar", {"p_id": None, "p_tabela": "silver.clientes", "p_chave": "id", "p_colunas": {"id": ["x"]}}),
-        ("apagar", {"p_id": None, "p_tabela": "silver.clientes", "p_coluna": "id", "p_valores": ["1"]}),
-        (
-            "ler",
-            {"p_tabela": "gold.analise_produtos", "p_colunas": ["a"], "p_chave": "a", "p_depois": None, "p_linhas": 1},
-        ),
-        ("devolver", {"p_dono": "x"}),
+    reading = {"p_tabela": "gold.analise_produtos", "p_colunas": ["a"], "p_chave": "a", "p_depois": None, "p_linhas": 1}
+    for schema, name, arguments in (
+        ("silver", "encenar", {"p_execucao": "x", "p_lote": 1, "p_tabela": "clientes", "p_colunas": {"id": ["x"]}}),
+        ("silver", "esvaziar_estagio", {"p_dono": "x"}),
+        ("gold", "recalcular", {"p_id": None, "p_dono": "x", "p_execucao": "x"}),
+        ("controle", "ler", reading),
+        ("controle", "devolver", {"p_dono": "x"}),
     ):
+        mine = headers(filled, who, schema)
         assert ask.post(f"/rest/v1/rpc/{name}", headers=mine, json=arguments).status_code in (401, 403)
     assert filled.sql("select count(*) from silver.clientes") == [(1,)]
 
@@ -219,17 +218,12 @@ def test_nobody_else_sees_the_bucket(filled: Gateway, who: str) -> None:
     assert put.json()["statusCode"] == "403"
 
 
-def test_the_functions_that_write_reach_only_what_the_caller_may(filled: Gateway) -> None:
-    with project_of(filled, filled.service_key) as project, pytest.raises(LakehouseError):
-        project.call(
-            "controle.gravar",
-            {
-                "p_id": "00000000-0000-4000-8000-000000000000",
-                "p_tabela": "pg_catalog.pg_authid",
-                "p_chave": "rolname",
-                "p_colunas": {"rolname": ["x"], "rolsuper": ["true"]},
-            },
-        )
+@pytest.mark.parametrize("table", ["pg_catalog.pg_authid", "clientes (id) select 'x'; drop table silver.pedidos; --"])
+def test_the_function_that_stages_reaches_only_staging(filled: Gateway, table: str) -> None:
+    asked = {"p_execucao": "x", "p_lote": 1, "p_tabela": table, "p_colunas": {"rolname": ["x"]}}
+    with project_of(filled, filled.service_key) as project, pytest.raises(Missing):
+        project.call("silver.encenar", asked)
+    assert filled.sql("select count(*) from silver.clientes") == [(1,)]
 
 
 def test_the_function_that_reads_reaches_only_what_the_caller_may(filled: Gateway) -> None:
@@ -268,8 +262,8 @@ def elsewhere() -> Iterator[Listener]:
 
 REQUESTS: dict[str, Callable[[Lakehouse], object]] = {
     "reading": lambda hosted: list(hosted.tables.rows("silver.clientes", CLIENTES.silver_names, key="id", size=9)),
-    "writing": lambda hosted: hosted.tables.upsert("silver.clientes", pd.DataFrame({"id": ["1"]}), key="id"),
-    "deleting rows": lambda hosted: hosted.tables.delete("silver.clientes", Within("id", ["1"])),
+    "writing": lambda hosted: hosted.tables.stage("x", [("clientes", pa.table({"id": ["1"]}))]),
+    "calling": lambda hosted: hosted.tables.call("controle.situacao"),
     "counting": lambda hosted: hosted.tables.count("silver.clientes"),
     "storing": lambda hosted: hosted.bucket.put("2026/object", b"x"),
     "getting": lambda hosted: hosted.bucket.get("2026/object"),

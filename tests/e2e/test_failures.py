@@ -7,18 +7,18 @@ import signal
 import subprocess
 import sys
 import textwrap
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
-import pandas as pd
 import psutil
+import pyarrow as pa
 import pytest
 
 from elt.errors import Full, LeaseError, SnapshotError, Unreachable
 from elt.lakehouse.folder import FolderBucket
-from elt.lakehouse.ports import Lakehouse, Tables, Written
+from elt.lakehouse.ports import Lakehouse, Tables
 from elt.lakehouse.postgres import PostgresTables
 from elt.ledger import Lease, recent
 from elt.progress import SilentReporter
@@ -147,11 +147,11 @@ from elt.progress import SilentReporter
 from elt.runner import Runner
 from tests.e2e.test_failures import SMALL, StopsItsServer
 
-folder, table, how = Path(sys.argv[1]), sys.argv[2], signal.Signals[sys.argv[3]]
+folder, step, how = Path(sys.argv[1]), sys.argv[2], signal.Signals[sys.argv[3]]
 embedded = open_embedded(folder)
 postmaster = int((folder / "postgres" / "postmaster.pid").read_text().split()[0])
 embedded.tables._wait_seconds = 0.01
-stopping = Lakehouse(StopsItsServer(embedded.tables, table, postmaster, how), embedded.bucket, "stopping")
+stopping = Lakehouse(StopsItsServer(embedded.tables, step, postmaster, how), embedded.bucket, "stopping")
 try:
     Runner(stopping, SilentReporter()).run(SMALL)
 except Unreachable as error:
@@ -161,34 +161,49 @@ except Unreachable as error:
 
 
 class StopsItsServer(Wrapped):
-    """Stops the database's server before the first write to one table."""
+    """Stops the database's server before the first rows of a table are staged, or before a function is called."""
 
-    def __init__(self, tables: Tables, table: str, postmaster: int, how: signal.Signals) -> None:
+    def __init__(self, tables: Tables, step: str, postmaster: int, how: signal.Signals) -> None:
         super().__init__(tables)
-        self._table = table
+        self._step = step
         self._postmaster = postmaster
         self._how = how
 
-    def upsert(self, table: str, rows: pd.DataFrame, *, key: str) -> Written:
-        if table == self._table and psutil.pid_exists(self._postmaster):
+    def stage(self, execution: str, pieces: Iterable[tuple[str, pa.Table]]) -> list[int]:
+        def before_each() -> Iterator[tuple[str, pa.Table]]:
+            for table, rows in pieces:
+                self._stop_before(table)
+                yield table, rows
+
+        return super().stage(execution, before_each())
+
+    def call(self, function: str, **arguments: object) -> object:
+        self._stop_before(function)
+        return super().call(function, **arguments)
+
+    def in_slices(self, function: str, *arguments: Any, **options: Any) -> Iterator[dict[str, Any]]:
+        self._stop_before(function)
+        return super().in_slices(function, *arguments, **options)
+
+    def _stop_before(self, step: str) -> None:
+        if step == self._step and psutil.pid_exists(self._postmaster):
             children = psutil.Process(self._postmaster).children()
             os.kill(self._postmaster, self._how)
             if self._how == signal.SIGKILL:
                 for child in children:
                     child.kill()
             psutil.wait_procs([*children], timeout=30)
-        return super().upsert(table, rows, key=key)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("table", "how"),
-    [("silver.pedidos", "SIGKILL"), ("gold.analise_produtos", "SIGQUIT")],
+    ("step", "how"),
+    [("pedidos", "SIGKILL"), ("silver.aplicar", "SIGKILL"), ("gold.recalcular", "SIGQUIT")],
 )
 def test_a_server_that_stops_half_way_is_a_clear_error_and_the_next_run_ends_as_if_it_had_not(
-    lakehouse: Lakehouse, tmp_path: Path, table: str, how: str
+    lakehouse: Lakehouse, tmp_path: Path, step: str, how: str
 ) -> None:
-    script = [sys.executable, "-c", textwrap.dedent(STOPPING_RUN), str(tmp_path / "data"), table, how]
+    script = [sys.executable, "-c", textwrap.dedent(STOPPING_RUN), str(tmp_path / "data"), step, how]
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
     stopped = subprocess.run(script, capture_output=True, text=True, env=environment, check=False)
     assert stopped.returncode == 1, stopped.stderr
@@ -290,8 +305,8 @@ def test_a_manifest_that_is_none_is_refused_by_name(
 
 def test_a_manifest_of_another_format_is_refused(stored: Path, runner: Runner) -> None:
     manifest = stored / "_manifest.json"
-    manifest.write_text(manifest.read_text().replace('"format": 1', '"format": 2'))
-    with pytest.raises(SnapshotError, match="has format 2; this version reads 1"):
+    manifest.write_text(manifest.read_text().replace('"format": 2', '"format": 3'))
+    with pytest.raises(SnapshotError, match="has format 3; this version reads 1 to 2"):
         runner.silver()
 
 

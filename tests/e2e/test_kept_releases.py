@@ -1,14 +1,10 @@
 """The lakehouse of every release that is kept (``tests/releases``) goes on with this version, with the same figures."""
 
 import json
-import os
-import pwd
 import shutil
 import subprocess
-import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,13 +27,13 @@ from elt.settings import found, load_settings
 from elt.silver import TABLES
 from tests.commands import is_waiting_for_a_lock, wait_until
 from tests.gateway.fixtures import Gateway
+from tests.oldest import another_postgresql
 from tests.releases.kept import (
     Figures,
     Kept,
     Program,
     figures_of,
     figures_of_status,
-    number,
     of_tables,
     releases,
     restore,
@@ -316,37 +312,3 @@ def test_it_can_be_restored_by_another_postgresql(kept: Kept, tmp_path: Path) ->
             reads = "select rolname from pg_roles where has_table_privilege(oid, 'silver.pedidos', 'select')"
             roles = "and rolname in ('anon', 'authenticated', 'service_role')"
             assert connection.execute(f"{reads} {roles}".encode()).fetchall() == [("service_role",)]
-
-
-@contextmanager
-def another_postgresql() -> Iterator[str]:
-    """A server of the oldest PostgreSQL that Debian has installed here; the test is skipped if there is none."""
-    there = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda folder: number(folder.parent.name))
-    if not there:
-        pytest.skip("no Debian package of PostgreSQL is installed (postgresql-15)")
-    root = os.geteuid() == 0
-    with tempfile.TemporaryDirectory(prefix="medallion-pg-", ignore_cleanup_errors=True) as name:
-        folder = Path(name)
-        user = pwd.getpwnam("postgres" if root else pwd.getpwuid(os.geteuid()).pw_name)
-        os.chown(folder, user.pw_uid, user.pw_gid)
-        as_user: dict[str, Any] = {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []} if root else {}
-        quiet: dict[str, Any] = {"cwd": folder, "stdout": subprocess.DEVNULL, **as_user}
-        initdb: list[str | Path] = [
-            there[0] / "initdb",
-            "-D",
-            folder / "data",
-            "-U",
-            "postgres",
-            "-A",
-            "trust",
-            "-N",
-            "--locale=C.UTF-8",
-        ]
-        subprocess.run(initdb, check=True, **quiet)
-        control: list[str | Path] = [there[0] / "pg_ctl", "-D", folder / "data", "-w", "-l", folder / "log"]
-        options = f"-c listen_addresses='' -c unix_socket_directories='{folder}' -c fsync=off"
-        subprocess.run([*control, "-o", options, "start"], check=True, **quiet)
-        try:
-            yield f"postgresql://postgres@/postgres?host={folder}"
-        finally:
-            subprocess.run([*control, "-m", "immediate", "stop"], check=True, **quiet)

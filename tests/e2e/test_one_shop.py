@@ -14,7 +14,7 @@ from elt.errors import ConfigurationError, SnapshotError
 from elt.lakehouse import snapshots
 from elt.lakehouse.folder import FolderBucket
 from elt.lakehouse.ports import Lakehouse
-from elt.ledger import Ledger
+from elt.ledger import Lease, Ledger
 from elt.progress import SilentReporter
 from elt.runner import Runner
 from elt.silver import TABLES
@@ -138,7 +138,8 @@ def old_manifest(lakehouse: Lakehouse, description: str) -> None:
     document = json.loads(path.read_text())
     del document["identity"], document["same_shop"]
     path.write_text(json.dumps({**document, "source": description}))
-    Ledger(lakehouse.tables).name_shop([])
+    with Lease(lakehouse.tables, 60).held() as lease:
+        Ledger(lakehouse.tables, lease).name_shop([])
 
 
 def test_a_lakehouse_of_before_that_names_its_shop_keeps_it(lakehouse: Lakehouse, tmp_path: Path) -> None:

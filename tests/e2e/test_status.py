@@ -113,7 +113,10 @@ def test_status_names_a_failure(invoke: Invoke, tmp_path: Path) -> None:
 
 def test_status_says_that_a_run_did_not_end(invoke: Invoke, url: str) -> None:
     with psycopg.connect(url) as connection:
-        connection.execute("select controle.abrir_execucao('an id', 'a run', 'silver', '2026/01/x')")
+        connection.execute(
+            "insert into controle.execucoes (id, execucao, camada, snapshot) "
+            "values ('an id', 'a run', 'silver', '2026/01/x')"
+        )
 
     assert "silver     ---  not finished in silver: running, or killed" in invoke("status")
 

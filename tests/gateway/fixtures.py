@@ -73,8 +73,9 @@ class Gateway:
         self.sql(
             "truncate silver.clientes, silver.produtos, silver.pedidos, silver.rejeitados, silver.valores_rejeitados, "
             "gold.analise_clientes_pedidos, gold.analise_produtos, controle.execucoes, controle.arrendamento, "
-            "controle.pendencias, storage.objects"
+            "controle.escritas, storage.objects"
         )
+        self.sql("update controle.analises set versoes = controle.versoes(entradas) where true")
         for file in self.app.folder.iterdir():
             file.unlink()
         self.faults()

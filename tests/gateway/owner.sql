@@ -18,12 +18,12 @@ declare
   thing text;
 begin
   for thing in
-    select format('schema %I', nspname) from pg_namespace where nspname in ('silver', 'gold', 'controle')
+    select format('schema %I', nspname) from pg_namespace where nspname in ('silver', 'gold', 'controle', 'estagio')
     union all
-    select format('table %I.%I', schemaname, tablename) from pg_tables where schemaname in ('silver', 'gold', 'controle')
+    select format('table %I.%I', schemaname, tablename) from pg_tables where schemaname in ('silver', 'gold', 'controle', 'estagio')
     union all
     select format('routine %s', oid::regprocedure) from pg_proc
-    where pronamespace in (select oid from pg_namespace where nspname in ('silver', 'gold', 'controle'))
+    where pronamespace in (select oid from pg_namespace where nspname in ('silver', 'gold', 'controle', 'estagio'))
   loop
     execute format('alter %s owner to hosted_postgres', thing);
   end loop;

@@ -19,4 +19,6 @@ class Difference:
     decision: str
 
 
-DIFFERENCES: tuple[Difference, ...] = ()
+DIFFERENCES: tuple[Difference, ...] = (
+    Difference("0.2.0", "waiting", "status.waiting_for_gold", 2, "0013-silver-is-judged-and-applied-as-sets.md"),
+)

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from datetime import date
 from decimal import Decimal
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 from elt.catalog import BROKEN_LINE, Table
 from elt.frames import arrow_schema, to_frame
 from elt.silver import TABLES
-from elt.silver.clean import Cleaned, clean, quarantine_rows, refusals, value_rows, visible
+from elt.silver.clean import Cleaned, clean, lines, refusals, staged_refusals, staged_rows, staged_values, visible
 from elt.silver.clientes import CLIENTES
 from elt.silver.pedidos import PEDIDOS
 from elt.silver.produtos import PRODUTOS
@@ -117,12 +118,6 @@ def test_a_line_that_fits_no_header_is_refused_with_its_text_and_nothing_else() 
     assert records(cleaned.rejected)[0]["chave"] is None
 
 
-def test_rows_refused_from_outside_are_refused_whatever_they_hold() -> None:
-    cleaned = clean(CLIENTES, batch(CLIENTES, {}, {"id_cliente": "2"}, labels=[7, 9]), refused={9: "chave repetida"})
-    assert list(cleaned.rows.index) == [7]
-    assert records(cleaned.rejected) == [{"chave": "2", "motivo": "chave repetida"}]
-
-
 def test_text_of_a_numeric_column_is_in_machine_notation() -> None:
     raw = batch(PRODUTOS, {"preco": "1.234"})
     assert reasons(clean(PRODUTOS, raw)) != []
@@ -164,7 +159,7 @@ def test_every_row_is_clean_or_refused_and_keeps_its_label(data: st.DataObject) 
 def test_the_quarantine_holds_each_refused_row_as_the_source_had_it(rows: list[Row]) -> None:
     raw = batch(CLIENTES, *rows)
     cleaned = clean(CLIENTES, raw)
-    entries = records(quarantine_rows(CLIENTES, raw, cleaned.rejected, "2024/01/x"))
+    entries = staged_refusals(CLIENTES, raw, cleaned.rejected, np.arange(len(raw))).to_pylist()
     assert len(entries) == len(cleaned.rejected)
     for entry, label in zip(entries, cleaned.rejected.index, strict=True):
         line = json.loads(str(entry["linha"]))
@@ -177,24 +172,30 @@ def test_the_quarantine_holds_each_refused_row_as_the_source_had_it(rows: list[R
 
 def test_a_null_character_is_shown_as_a_symbol() -> None:
     raw = batch(PRODUTOS, {"preco": "\x00", "nome_produto": "a\x00b"})
-    entry = records(quarantine_rows(PRODUTOS, raw, clean(PRODUTOS, raw).rejected, "s"))[0]
+    (entry,) = staged_refusals(PRODUTOS, raw, clean(PRODUTOS, raw).rejected, np.arange(1)).to_pylist()
     assert json.loads(str(entry["linha"]))["nome_produto"] == "a␀b"
     assert entry["motivo"] == "preco: não é um número: '␀'"
 
 
-def test_quarantine_entries_have_an_identity_of_their_own_that_stays() -> None:
-    raw = batch(PRODUTOS, {"preco": None}, {"preco": "?"}, {"id_produto": None}, {"id_produto": None, "preco": None})
-    entries = quarantine_rows(PRODUTOS, raw, clean(PRODUTOS, raw).rejected, "one")
-    later = quarantine_rows(PRODUTOS, raw, clean(PRODUTOS, raw).rejected, "two")
-    assert entries["id"].nunique() == len(raw)
-    assert entries["id"].to_list() == later["id"].to_list()
+def test_what_is_staged_has_its_place_and_the_fingerprint_of_that_place() -> None:
+    raw = batch(CLIENTES, {}, {"id_cliente": None}, {"id_cliente": "3", "idade": "?"}, labels=[4, 7, 9])
+    cleaned, prints = clean(CLIENTES, raw), np.arange(100, 110)
+    rows = staged_rows(cleaned.rows, prints)
+    assert rows.schema.names == [*CLIENTES.silver_names, "lugar", "impressao"]
+    assert rows.select(["lugar", "impressao"]).to_pylist() == [
+        {"lugar": 4, "impressao": 104},
+        {"lugar": 9, "impressao": 109},
+    ]
+    (refused,) = staged_refusals(CLIENTES, raw, cleaned.rejected, prints).to_pylist()
+    assert (refused["tabela"], refused["lugar"], refused["impressao"], refused["chave"]) == ("clientes", 7, 107, None)
+    (value,) = staged_values(CLIENTES, cleaned.values).to_pylist()
+    assert (value["tabela"], value["lugar"], value["chave"], value["coluna"]) == ("clientes", 9, "3", "idade")
 
 
-def test_records_of_values_are_known_by_table_key_and_column() -> None:
-    raw = batch(CLIENTES, {"idade": "?"}, {"id_cliente": "2", "idade": "?", "email": "?"})
-    entries = value_rows(CLIENTES, clean(CLIENTES, raw).values, "s")
-    assert entries["id"].nunique() == 3
-    assert set(entries["tabela"]) == {"clientes"}
+def test_the_text_of_a_row_is_the_same_whoever_refuses_it() -> None:
+    raw = batch(PRODUTOS, {"preco": "?"}, labels=[3])
+    refused = staged_refusals(PRODUTOS, raw, clean(PRODUTOS, raw).rejected, np.arange(4))
+    assert lines(PRODUTOS, raw).to_pylist() == refused.select(["tabela", "lugar", "linha"]).to_pylist()
 
 
 def test_refusals_name_the_key_of_each_row() -> None:

@@ -1,4 +1,4 @@
-"""What silver has to work on, against a model that holds everything in dictionaries."""
+"""What of a snapshot is sent to silver, against a model that holds everything in dictionaries."""
 
 from collections import Counter, defaultdict
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from elt import rules
 from elt.catalog import BROKEN_LINE, Column, Table
-from elt.silver.difference import Decision, Index, decide, hash_texts, index_rows
+from elt.silver.difference import Index, difference, hash_texts, index_rows
 
 LOJAS = Table(
     "lojas",
@@ -43,43 +43,38 @@ def contents_by_key(rows: Sequence[Row]) -> dict[str, set[Row]]:
     return found
 
 
-def expected(new: Sequence[Row], before: Sequence[Row], retry: set[str]) -> tuple[list[Decision], int]:
-    """The same decisions, one row at a time."""
+def expected(new: Sequence[Row], before: Sequence[Row], retry: set[str]) -> tuple[list[bool], int, int, int]:
+    """Which rows are sent, how many of the others are unchanged and repeated, and how many keys are gone."""
     now, then = contents_by_key(new), contents_by_key(before)
-    seen: set[Row] = set()
-    decisions = []
-    for row in new:
-        key = row[0]
-        if row in seen:
-            decisions.append(Decision.REPEATED)
-        elif key is not None and len(now[key]) > 1:
-            decisions.append(Decision.CONFLICT)
-        elif key is not None and key not in retry and row in then[key]:
-            decisions.append(Decision.UNCHANGED)
-        else:
-            decisions.append(Decision.PROCESS)
-        seen.add(row)
-    return decisions, len(then.keys() - now.keys())
+
+    def is_sent(key: str | None) -> bool:
+        return key is None or key in retry or len(now[key]) > 1 or not now[key] <= then[key]
+
+    sent = [is_sent(row[0]) for row in new]
+    left = [row for row, goes in zip(new, sent, strict=True) if not goes]
+    return sent, len(set(left)), len(left) - len(set(left)), len(then.keys() - now.keys())
 
 
 @settings(max_examples=40)
 @given(SNAPSHOTS, SNAPSHOTS, st.sets(st.sampled_from(["1", "2", "3", "4"])), st.integers(1, 12))
-def test_decisions_are_those_of_the_model(new: list[Row], before: list[Row], healed: set[str], size: int) -> None:
+def test_what_is_sent_is_what_the_model_sends(new: list[Row], before: list[Row], healed: set[str], size: int) -> None:
     retry = healed | {key for key, rows in contents_by_key(before).items() if len(rows) > 1}
     pieces = [index(before[start : start + size]) for start in range(0, len(before), size)]
-    decisions, gone = decide(index(new), pieces, np.unique(hash_texts(pa.array(sorted(retry), pa.string()))))
-    assert ([Decision(decision) for decision in decisions], gone) == expected(new, before, retry)
+    found = difference(index(new), pieces, np.unique(hash_texts(pa.array(sorted(retry), pa.string()))))
+    assert (found.sent.tolist(), found.unchanged, found.repeated, len(found.gone)) == expected(new, before, retry)
 
 
 @settings(max_examples=40)
-@given(SNAPSHOTS.flatmap(lambda rows: st.tuples(st.just(rows), st.permutations(rows))))
-def test_the_order_of_rows_changes_nothing(snapshots: tuple[list[Row], list[Row]]) -> None:
+@given(SNAPSHOTS.flatmap(lambda rows: st.tuples(st.just(rows), st.permutations(rows))), SNAPSHOTS)
+def test_the_order_of_rows_changes_nothing(snapshots: tuple[list[Row], list[Row]], before: list[Row]) -> None:
     rows, shuffled = snapshots
-    nothing = np.empty(0, np.uint64)
-    one, gone = decide(index(rows), [], nothing)
-    other, also_gone = decide(index(shuffled), [index([])], nothing)
-    assert Counter(zip(rows, one.tolist(), strict=True)) == Counter(zip(shuffled, other.tolist(), strict=True))
-    assert gone == also_gone == 0
+    retry = {key for key, found in contents_by_key(before).items() if len(found) > 1}
+    hashes = np.unique(hash_texts(pa.array(sorted(retry), pa.string())))
+    one, other = (difference(index(order), [index(before)], hashes) for order in (rows, shuffled))
+    assert Counter(zip(rows, one.sent.tolist(), strict=True)) == Counter(
+        zip(shuffled, other.sent.tolist(), strict=True)
+    )
+    assert (one.unchanged, one.repeated, one.gone.tolist()) == (other.unchanged, other.repeated, other.gone.tolist())
 
 
 @settings(max_examples=40)

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from elt.bronze.fingerprint import Fingerprint
-from elt.bronze.profile import Profile
+from elt.bronze.profiles import Profile
 from elt.catalog import BROKEN_LINE, EXTRACT_BYTES, EXTRACT_ROWS, ORIGIN, POSITION, Table
 from elt.errors import NoSuchTable, SourceError
 from elt.lakehouse.snapshots import MAX_PART_BYTES, ColumnProfile

@@ -3,10 +3,10 @@
 Adapters raise ``elt.errors.LakehouseError`` and its kinds, with the server's words in them.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from elt.lakehouse.quota import DatabaseQuota, Quota
 
@@ -23,32 +23,15 @@ class Within:
     values: Sequence[str]
 
 
-@dataclass(frozen=True)
-class Written:
-    """What one upsert did, in rows. ``unchanged`` rows were in the table already, equal in every column."""
-
-    inserted: int = 0
-    updated: int = 0
-    unchanged: int = 0
-
-    def __add__(self, other: "Written") -> "Written":
-        return Written(self.inserted + other.inserted, self.updated + other.updated, self.unchanged + other.unchanged)
-
-
 class Tables(Protocol):
     """Tables of the schemas ``silver``, ``gold`` and ``controle``, named with their schema: ``silver.pedidos``.
 
-    ``in_flight``: how many requests it takes at a time, from as many threads. ``write_rows``: the rows of one request,
-    at most ``catalog.WRITE_ROWS``.
+    They are read by pages. What is written is staged, and then SQL functions do the rest: nothing else writes.
     """
 
     @property
     def in_flight(self) -> int:
-        """How many requests at a time."""
-
-    @property
-    def write_rows(self) -> int:
-        """Rows in one request, at most."""
+        """How many requests it takes at a time, from as many threads."""
 
     def pages(
         self, table: str, schema: "pa.Schema", *, key: str, size: int, within: Within | None = None
@@ -64,15 +47,29 @@ class Tables(Protocol):
     ) -> Iterator[list[dict[str, str | None]]]:
         """The same for people and for the ledger: without frames, each value as PostgreSQL prints it."""
 
-    def upsert(self, table: str, rows: "pd.DataFrame", *, key: str) -> Written:
-        """Write the rows in one transaction: new keys are inserted, known keys updated where a column differs.
+    def stage(self, execution: str, pieces: "Iterable[tuple[str, pa.Table]]") -> list[int]:
+        """Append rows to tables of ``estagio`` (named without it), in requests of at most ``catalog.WRITE_ROWS`` rows.
 
-        Columns of the table that ``rows`` lacks keep their value, or take their default. At most
-        ``write_rows`` rows; no key twice.
+        Answers the numbers of the batches in which they are. A try whose answer was lost may leave its rows there under
+        another number.
         """
 
-    def delete(self, table: str, within: Within) -> int:
-        """Delete the rows that match; answers how many there were."""
+    def in_slices(
+        self,
+        function: str,
+        staged: Mapping[str, int],
+        arguments: Callable[[], Mapping[str, object]],
+        *,
+        last: Mapping[str, object] | None = None,
+        passes: Sequence[str] = (),
+        again: Callable[[dict[str, Any]], bool] = lambda _: False,
+    ) -> Iterator[dict[str, Any]]:
+        """Call an SQL function that works on what is staged, as few times as the server's time-out allows; its answers.
+
+        ``staged``: the tables, parents first, with how many rows wait. ``arguments``: those of a call, asked for before
+        each. ``last``: more of the last one. ``passes``: what it does one after the other where one call does not do
+        all, the last with children first. ``again``: whether the same call is to be made once more, after its answer.
+        """
 
     def count(self, table: str, within: Within | None = None) -> int:
         """The exact number of rows."""

@@ -1,22 +1,22 @@
-"""``Tables`` over a direct PostgreSQL connection: COPY into a staging table and one merge per batch; COPY out.
+"""``Tables`` over a direct PostgreSQL connection: COPY into the staging tables, and COPY out.
 
 Arrow and pandas are loaded by the first frame: most commands see none.
 """
 
 import json
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, TypeVar
+from itertools import count
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import psycopg
 from psycopg import sql
 
 from elt.catalog import WRITE_ROWS
 from elt.errors import Unreachable
-from elt.lakehouse.ports import Within, Written
+from elt.lakehouse.ports import Within
 from elt.patience import patiently
 from elt.postgres import connect, print_alike, translated_errors
 
@@ -37,13 +37,13 @@ class PostgresTables:
     """
 
     in_flight = 1
-    write_rows = WRITE_ROWS
 
     def __init__(self, url: str, *, setting: str = "LAKEHOUSE_DB_URL", wait_seconds: float = 1.0) -> None:
         self._url = url
         self._setting = setting
         self._wait_seconds = wait_seconds
-        self._sessions: dict[int, _Session] = {}
+        self._sessions: dict[int, psycopg.Connection] = {}
+        self._batches = count(1)
         self._name = ""
 
     def pages(  # noqa: D102 - see the port
@@ -82,61 +82,43 @@ class PostgresTables:
             if len(page) < size:
                 return
 
-    def upsert(self, table: str, rows: "pd.DataFrame", *, key: str) -> Written:  # noqa: D102
+    def stage(self, execution: str, pieces: "Iterable[tuple[str, pa.Table]]") -> list[int]:  # noqa: D102
+        from elt.pages import requests
+
+        return [
+            self._try(f"staging {table}", partial(self._copy, execution=execution, table=table, rows=rows))
+            for table, rows in requests(pieces, WRITE_ROWS)
+        ]
+
+    def _copy(self, connection: psycopg.Connection, execution: str, table: str, rows: "pa.Table") -> int:
+        """One COPY; answers its batch's number: each try has its own."""
         import pyarrow as pa
 
-        if rows.empty:
-            return Written()
-        data = pa.Table.from_pandas(rows, preserve_index=False)
-        inserted, updated = self._try(f"writing {table}", lambda c: self._merge(c, table, data, key))
-        return Written(inserted, updated, len(rows) - inserted - updated)
-
-    def _merge(self, connection: psycopg.Connection, table: str, data: "pa.Table", key: str) -> tuple[int, int]:
-        """COPY into a staging table, then one merge; both in one transaction."""
         from elt.copying import copy_in
 
-        columns = list(data.schema.names)
-        staging = sql.Identifier(f"staging_{table.replace('.', '_')}")
-        others = [name for name in columns if name != key]
-        staged = self._sessions[threading.get_ident()].staged
-        if staged.get(table) != columns:
-            connection.execute(sql.SQL("drop table if exists {}").format(staging))
-            connection.execute(
-                sql.SQL("create temporary table {} on commit delete rows as select {} from {} with no data").format(
-                    staging, _identifiers(columns), _name(table)
-                )
-            )
-            staged[table] = columns
-        merge = sql.SQL(
-            """
-            with merged as (
-              insert into {table} as target ({columns}) select {columns} from {staging} order by {key}
-              on conflict ({key}) do update set {assignments}
-              where ({targets}) is distinct from ({excluded})
-              returning (xmax = 0) as inserted
-            )
-            select count(*) filter (where inserted), count(*) filter (where not inserted) from merged
-            """
-        ).format(
-            table=_name(table),
-            columns=_identifiers(columns),
-            staging=staging,
-            key=sql.Identifier(key),
-            assignments=sql.SQL(", ").join(
-                sql.SQL("{0} = excluded.{0}").format(sql.Identifier(name)) for name in others
-            ),
-            targets=sql.SQL(", ").join(sql.Identifier("target", name) for name in others),
-            excluded=sql.SQL(", ").join(sql.Identifier("excluded", name) for name in others),
-        )
+        batch = next(self._batches)
+        for name, value in (("execucao", pa.scalar(execution)), ("lote", pa.scalar(batch))):
+            rows = rows.append_column(name, pa.repeat(value, len(rows)))
         with connection.transaction(), connection.cursor() as cursor:
-            copy_in(cursor, staging, columns, data)
-            row = cursor.execute(merge).fetchone()
-        assert row is not None  # noqa: S101 - an aggregate always answers one row
-        return int(row[0]), int(row[1])
+            cursor.execute(_STAGING)
+            copy_in(cursor, sql.Identifier("estagio", table), rows.schema.names, rows)
+        return batch
 
-    def delete(self, table: str, within: Within) -> int:  # noqa: D102
-        statement = sql.SQL("delete from {} {}").format(_name(table), _where([_condition(within)]))
-        return self._try(f"deleting from {table}", lambda c: c.execute(statement).rowcount)
+    def in_slices(  # noqa: D102 - see the port
+        self,
+        function: str,
+        staged: Mapping[str, int],
+        arguments: Callable[[], Mapping[str, object]],
+        *,
+        last: Mapping[str, object] | None = None,
+        passes: Sequence[str] = (),
+        again: Callable[[dict[str, Any]], bool] = lambda _: False,
+    ) -> Iterator[dict[str, Any]]:
+        while True:
+            answer: dict[str, Any] = self.call(function, **arguments(), p_tabelas=list(staged), **(last or {}))  # type: ignore[assignment]
+            if not again(answer):
+                yield answer
+                return
 
     def count(self, table: str, within: Within | None = None) -> int:  # noqa: D102
         query = sql.SQL("select count(*) from {} {}").format(
@@ -166,10 +148,10 @@ class PostgresTables:
             self._close(thread)
 
     def _close(self, thread: int) -> None:
-        session = self._sessions.pop(thread, None)
-        if session is not None:
+        connection = self._sessions.pop(thread, None)
+        if connection is not None:
             with suppress(psycopg.Error):
-                session.connection.close()
+                connection.close()
 
     def _try(self, doing: str, operation: Callable[[psycopg.Connection], T]) -> T:
         """The operation's result; a server that does not answer is asked again, with growing pauses."""
@@ -187,17 +169,21 @@ class PostgresTables:
 
     def _connected(self) -> psycopg.Connection:
         thread = threading.get_ident()
-        session = self._sessions.get(thread)
-        if session is None or session.connection.closed:
-            session = self._sessions[thread] = _Session(self._open())
-        return session.connection
+        connection = self._sessions.get(thread)
+        if connection is None or connection.closed:
+            connection = self._sessions[thread] = self._open()
+        return connection
 
     def _open(self) -> psycopg.Connection:
-        """A connection whose times are in UTC, whatever the server, the database or the role is set to."""
+        """A connection whose times are in UTC, whatever the server, the database or the role is set to.
+
+        Nor does a time-out of theirs end a statement: a hosted project has one of two minutes.
+        """
         connection = connect(self._url, setting=self._setting)
         try:
             with translated_errors(f"opening {self._setting}"):
                 print_alike(connection, until_the_end_of="session", time_zone="UTC")
+                connection.execute("set statement_timeout = 0")
                 if self._name:
                     self._name_it(connection)
         except BaseException:
@@ -206,12 +192,8 @@ class PostgresTables:
         return connection
 
 
-@dataclass
-class _Session:
-    """One thread's connection, and the columns of each staging table it has."""
-
-    connection: psycopg.Connection
-    staged: dict[str, list[str]] = field(default_factory=dict)
+_STAGING = sql.SQL("set local statement_timeout = '45s'")
+"""No COPY of one batch goes on for longer than a lease."""
 
 
 def _fetch(connection: psycopg.Connection, query: sql.Composed) -> list[tuple[str | None, ...]]:
@@ -244,10 +226,6 @@ def _page(
 
 def _name(table: str) -> sql.Identifier:
     return sql.Identifier(*table.split("."))
-
-
-def _identifiers(names: Sequence[str]) -> sql.Composed:
-    return sql.SQL(", ").join(map(sql.Identifier, names))
 
 
 def _condition(within: Within) -> sql.Composed:

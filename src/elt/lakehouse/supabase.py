@@ -4,9 +4,10 @@ Arrow and pandas are loaded by the first frame: most commands see none.
 """
 
 import builtins
-import uuid
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -17,7 +18,7 @@ from storage3.types import FileOptions, ListBucketFilesOptions
 from elt.catalog import WRITE_ROWS
 from elt.concurrency import each
 from elt.errors import Denied, LakehouseError, Missing, Rejected, Timeout, TooLarge
-from elt.lakehouse.ports import Within, Written
+from elt.lakehouse.ports import Within
 from elt.supabase import Project
 
 if TYPE_CHECKING:
@@ -29,6 +30,15 @@ FILTER_BYTES = 6_000
 
 READ_ROWS = 25_000
 """Rows read in one request, at most: it bounds the size of an answer."""
+
+SLICE_ROWS = 20_000
+"""Staged rows that the first call works on; the next are as large as their time allows."""
+
+SLICE_SECONDS = 15
+"""What one call may take, about: the API ends one after 60 seconds at the most."""
+
+_ALL_KEYS = 2**31
+"""The number of hashes of keys: slices are ranges of them (``controle.na_fatia``)."""
 
 LIST_OBJECTS = 1_000
 """Objects asked for in one list request; the server's own default is 100."""
@@ -48,17 +58,18 @@ Entries = list[dict[str, Any]]
 
 
 class SupabaseTables:
-    """Tables by PostgREST, through functions of the schema ``controle``: ``ler``, ``gravar`` and ``apagar``.
+    """Tables by PostgREST, through SQL functions: ``controle.ler``, ``silver.encenar``, and what is called by name.
 
-    Why functions: a plain read is cut at the project's max rows, and its filter must fit into a URL. An upsert request
-    cannot say which rows were inserted, updated or equal, and when its answer is lost, a second one would report them
-    all as unchanged. A write carries an identifier, and its second try is answered with the first one's counts.
+    Why functions: a plain read is cut at the project's max rows, and its filter must fit into a URL; an upsert request
+    cannot say which rows were inserted, updated or equal.
     """
 
-    def __init__(self, project: Project, *, write_rows: int = WRITE_ROWS) -> None:
+    def __init__(self, project: Project, *, write_rows: int = WRITE_ROWS, slice_rows: int = SLICE_ROWS) -> None:
         self._project = project
+        self._write_rows = min(write_rows, WRITE_ROWS)
+        self._slice_rows = slice_rows
+        self._batches = count(1)
         self.in_flight = project.in_flight
-        self.write_rows = min(write_rows, WRITE_ROWS)
 
     def pages(  # noqa: D102 - see the port
         self, table: str, schema: "pa.Schema", *, key: str, size: int, within: Within | None = None
@@ -97,23 +108,74 @@ class SupabaseTables:
             if count < rows or (within and within.column == key and len(within.values) <= rows):
                 return
 
-    def upsert(self, table: str, rows: "pd.DataFrame", *, key: str) -> Written:  # noqa: D102
-        import pyarrow as pa
+    def stage(self, execution: str, pieces: "Iterable[tuple[str, pa.Table]]") -> list[int]:  # noqa: D102
+        from elt.pages import requests
 
-        if rows.empty:
-            return Written()
-        data = pa.Table.from_pandas(rows, preserve_index=False)
-        found = self._call("controle.gravar", p_tabela=table, p_chave=key, p_colunas=_texts(data))
-        inserted, updated = int(found["inseridas"]), int(found["alteradas"])
-        return Written(inserted, updated, len(rows) - inserted - updated)
+        def send(named: "tuple[str, pa.Table]") -> list[int]:
+            return self._stage(execution, *named)
 
-    def delete(self, table: str, within: Within) -> int:  # noqa: D102
-        removed = 0
-        for start in range(0, len(within.values), self.write_rows):
-            some = list(within.values[start : start + self.write_rows])
-            found = self._call("controle.apagar", p_tabela=table, p_coluna=within.column, p_valores=some)
-            removed += int(found["removidas"])
-        return removed
+        return [batch for some in each(send, requests(pieces, self._write_rows), self.in_flight) for batch in some]
+
+    def _stage(self, execution: str, table: str, rows: "pa.Table") -> list[int]:
+        """One request, or two of half the size; the batches' numbers: each try has its own."""
+        columns = _texts(rows)
+
+        def once() -> int:
+            batch = next(self._batches)
+            wanted = {"p_execucao": execution, "p_lote": batch, "p_tabela": table, "p_colunas": columns}
+            self._project.call("silver.encenar", wanted, tries=1)
+            return batch
+
+        try:
+            return [self._project.patiently(once)]
+        except (Timeout, TooLarge):
+            if len(rows) == 1:
+                raise
+            middle = len(rows) // 2
+            return [*self._stage(execution, table, rows[:middle]), *self._stage(execution, table, rows[middle:])]
+
+    def in_slices(  # noqa: D102 - see the port
+        self,
+        function: str,
+        staged: Mapping[str, int],
+        arguments: Callable[[], Mapping[str, object]],
+        *,
+        last: Mapping[str, object] | None = None,
+        passes: Sequence[str] = (),
+        again: Callable[[dict[str, Any]], bool] = lambda _: False,
+    ) -> Iterator[dict[str, Any]]:
+        def call(**more: object) -> dict[str, Any]:
+            while True:
+                answer: dict[str, Any] = self._project.call(function, {**arguments(), **more})
+                if not again(answer):
+                    return answer
+
+        if sum(staged.values()) <= self._slice_rows:
+            try:
+                yield call(p_tabelas=list(staged), **(last or {}))
+                return
+            except Timeout:  # nothing was done
+                pass
+        tables = list(staged)
+        rounds = [{"p_passo": step} for step in passes] or [{}]
+        order = [(more, table) for more in rounds for table in (tables if more is rounds[0] else reversed(tables))]
+        for more, table in order:
+            width = min(_ALL_KEYS, _ALL_KEYS * self._slice_rows // max(staged[table], 1))
+            first = 0
+            while first < _ALL_KEYS:
+                end = min(first + width, _ALL_KEYS)
+                closing = last or {} if end == _ALL_KEYS and (more, table) == order[-1] else {}
+                began = time.monotonic()
+                try:
+                    answer = call(p_tabelas=[table], p_de=first, p_ate=end, **more, **closing)
+                except Timeout:
+                    if end - first == 1:
+                        raise
+                    width = (end - first) // 2
+                    continue
+                yield answer
+                pace = SLICE_SECONDS / max(time.monotonic() - began, 0.001)
+                width, first = max(1, int((end - first) * min(max(pace, 0.25), 4))), end
 
     def count(self, table: str, within: Within | None = None) -> int:  # noqa: D102
         total = 0
@@ -132,11 +194,6 @@ class SupabaseTables:
 
     def close(self) -> None:  # noqa: D102
         self._project.close()
-
-    def _call(self, function: str, **arguments: object) -> dict[str, Any]:
-        """A write: with an identifier, the same for each try of it."""
-        found: dict[str, Any] = self._project.call(function, {"p_id": str(uuid.uuid4()), **arguments})
-        return found
 
     def _table(self, table: str) -> Any:  # noqa: ANN401 - the client's builders
         schema, name = table.split(".")

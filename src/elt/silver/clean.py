@@ -4,19 +4,20 @@ A *batch* is a frame of raw rows: the catalog's source columns and ``BROKEN_LINE
 missing. Its index identifies the rows, and every frame made from it keeps that index.
 """
 
-import hashlib
 import json
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 
+import numpy as np
+import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from elt.catalog import BROKEN_LINE, REJEITADOS, VALORES_REJEITADOS, Column, Table
+from elt.catalog import BROKEN_LINE, Column, Table
 from elt.frames import ARROW, arrow_schema, to_frame
-from elt.rules import Type, Unreadable
+from elt.rules import Unreadable
 
 TEXT = pd.ArrowDtype(pa.string())
 
@@ -34,18 +35,10 @@ class Cleaned:
     values: pd.DataFrame
 
 
-def clean(
-    table: Table,
-    batch: pd.DataFrame,
-    numbers: frozenset[str] = frozenset(),
-    refused: Mapping[Hashable, str] | None = None,
-) -> Cleaned:
-    """Read every column of the batch by its rule.
-
-    ``numbers``: source columns whose type is a number. ``refused``: rows refused whatever they hold, with the reason.
-    """
+def clean(table: Table, batch: pd.DataFrame, numbers: frozenset[str] = frozenset()) -> Cleaned:
+    """Read every column of the batch by its rule. ``numbers``: source columns whose type is a number."""
     read: dict[str, pa.Array] = {}
-    reasons: dict[Hashable, list[str]] = {label: [reason] for label, reason in (refused or {}).items()}
+    reasons: dict[Hashable, list[str]] = {}
     unreadable: list[tuple[Hashable, str, str, str]] = []
     for label, line in batch[BROKEN_LINE].dropna().items():
         reasons.setdefault(label, []).append(f"linha que não cabe no cabeçalho: {line}")
@@ -126,33 +119,56 @@ def visible(text: str) -> str:
     return text.replace("\x00", "␀")
 
 
-def quarantine_rows(table: Table, batch: pd.DataFrame, rejected: pd.DataFrame, snapshot: str) -> pd.DataFrame:
-    """``silver.rejeitados`` for the rejected rows of a batch, each with its row as the source had it."""
-    raw = batch.loc[rejected.index]
-    entries = []
-    for chave, motivo, line in zip(rejected["chave"], rejected["motivo"], raw.to_dict("records"), strict=True):
+Places = npt.NDArray[np.int64]
+"""The rows' numbers in the snapshot's table: the index of a batch that is to be staged."""
+
+
+def staged_rows(rows: pd.DataFrame, fingerprints: Places) -> pa.Table:
+    """Clean rows for ``estagio.<table>``: the silver table's columns, ``lugar``, and ``impressao`` (64 bits, signed).
+
+    ``fingerprints``: those of all rows of the table, by place.
+    """
+    return _placed(pa.Table.from_pandas(rows, preserve_index=False), rows.index, fingerprints)
+
+
+def staged_refusals(table: Table, batch: pd.DataFrame, rejected: pd.DataFrame, fingerprints: Places) -> pa.Table:
+    """Refused rows of a batch for ``estagio.recusadas``, each with its row as the source had it."""
+    refused = pa.table(
+        {
+            "tabela": pa.repeat(table.name, len(rejected)),
+            "chave": pa.array(rejected["chave"], pa.string()),
+            "motivo": pa.array([visible(reason) for reason in rejected["motivo"]], pa.string()),
+            "linha": _lines(batch.loc[rejected.index]),
+        }
+    )
+    return _placed(refused, rejected.index, fingerprints)
+
+
+def staged_values(table: Table, values: pd.DataFrame) -> pa.Table:
+    """Values that became NULL for ``estagio.valores``."""
+    columns = {name: pa.array(values[name], pa.string()) for name in ("chave", "coluna", "valor", "motivo")}
+    return pa.table(
+        {"tabela": pa.repeat(table.name, len(values)), **columns, "lugar": pa.array(values.index, pa.int64())}
+    )
+
+
+def lines(table: Table, batch: pd.DataFrame) -> pa.Table:
+    """The text of rows for ``estagio.linhas``: they are refused by what only the lakehouse knows."""
+    places = pa.array(batch.index, pa.int64())
+    return pa.table({"tabela": pa.repeat(table.name, len(batch)), "lugar": places, "linha": _lines(batch)})
+
+
+def _placed(rows: pa.Table, index: pd.Index, fingerprints: Places) -> pa.Table:
+    places = index.to_numpy(np.int64)
+    return rows.append_column("lugar", pa.array(places)).append_column("impressao", pa.array(fingerprints[places]))
+
+
+def _lines(batch: pd.DataFrame) -> pa.Array:
+    """Each raw row as JSON, as the source had it: its text is part of what it is known by in quarantine."""
+    found = []
+    for line in batch.to_dict("records"):
         row = {str(name): None if pd.isna(value) else visible(str(value)) for name, value in line.items()}
         if row[BROKEN_LINE] is None:
             del row[BROKEN_LINE]
-        linha = json.dumps(row, ensure_ascii=False, sort_keys=True)
-        key = None if pd.isna(chave) else str(chave)
-        entries.append((_identifier(table.name, key or "", linha), table.name, key, visible(motivo), linha, snapshot))
-    return _frame(entries, REJEITADOS)
-
-
-def value_rows(table: Table, values: pd.DataFrame, snapshot: str) -> pd.DataFrame:
-    """``silver.valores_rejeitados`` for the values that became NULL."""
-    entries = [
-        (_identifier(table.name, chave, coluna), table.name, chave, coluna, valor, motivo, snapshot)
-        for chave, coluna, valor, motivo in values.itertuples(index=False)
-    ]
-    return _frame(entries, VALORES_REJEITADOS)
-
-
-def _identifier(*parts: str) -> str:
-    return hashlib.md5("\x1f".join(parts).encode(), usedforsecurity=False).hexdigest()
-
-
-def _frame(entries: Sequence[tuple[str | None, ...]], types: Mapping[str, Type]) -> pd.DataFrame:
-    arrays = [pa.array([entry[position] for entry in entries], pa.string()) for position in range(len(types))]
-    return to_frame(pa.table(arrays, schema=arrow_schema(types)))
+        found.append(json.dumps(row, ensure_ascii=False, sort_keys=True))
+    return pa.array(found, pa.string())

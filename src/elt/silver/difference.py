@@ -1,4 +1,4 @@
-"""Which rows of a snapshot silver has to work on, found without holding a table in memory.
+"""Which rows of a snapshot are sent to the lakehouse, found without holding a table in memory.
 
 Rows are compared by fingerprints, whatever the order of either snapshot: 16 bytes a row of the new one stay in memory,
 and of the one before nothing. The fingerprint of a row covers its whole text, so rows count as unchanged only if all of
@@ -8,7 +8,6 @@ and then stand in quarantine as a conflict, where people see them.
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from enum import IntEnum
 
 import numpy as np
 import numpy.typing as npt
@@ -20,19 +19,25 @@ from elt.catalog import BROKEN_LINE, Table
 from elt.silver.clean import read_column, trim
 
 Hashes = npt.NDArray[np.uint64]
-Decisions = npt.NDArray[np.uint8]
+Mask = npt.NDArray[np.bool_]
 
 _HASH_KEY = "medallion silver"
 """Key of the hash function (pandas' SipHash takes 16 bytes)."""
 
 
-class Decision(IntEnum):
-    """What to do with one row of the snapshot."""
+@dataclass(frozen=True)
+class Difference:
+    """What of a snapshot's table is sent, by key: all rows of a key, or none of them.
 
-    PROCESS = 0
-    UNCHANGED = 1
-    REPEATED = 2
-    CONFLICT = 3
+    ``sent``: whether each row is. ``unchanged``, ``repeated``: the rows that are not, by what they are: the first of
+    their key, or one more of the same. ``gone``: fingerprints, sorted, of the keys that the snapshot before had and
+    this one has not (blank ones do not count).
+    """
+
+    sent: Mask
+    unchanged: int
+    repeated: int
+    gone: Hashes
 
 
 @dataclass(frozen=True)
@@ -80,54 +85,51 @@ def _one_text(columns: Sequence[pa.Array]) -> pa.Array:
     return pc.binary_join_element_wise(*lengths, *texts, "\x1f")
 
 
-def decide(new: Index, before: Iterable[Index], retry: Hashes) -> tuple[Decisions, int]:
-    """One ``Decision`` for each row of ``new``, and how many keys of ``before`` are gone (blank ones do not count).
+def difference(new: Index, before: Iterable[Index], retry: Hashes) -> Difference:
+    """What of ``new`` is sent to a lakehouse that has applied ``before``, which comes in pieces and is not kept.
 
-    ``before`` comes in pieces, and is not kept. ``retry``: fingerprints, sorted, of keys to work on even if their row
-    is as it was, because quarantine holds something of theirs that may have healed; every key that stood in conflict in
-    ``before`` is among them. Rows with a blank key are always worked on. Rows that repeat a key with the same content
-    are ``REPEATED`` but for the first; with different contents, each distinct one is a ``CONFLICT``.
+    A key is sent if any of its rows is new or has changed, if its rows differ from one another, or if it is among
+    ``retry`` (fingerprints, sorted, of keys of which quarantine holds something that may have healed). A row with a
+    blank key is always sent.
     """
-    size = len(new.key)
-    decisions = np.zeros(size, np.uint8)
     order = np.argsort(new.key, kind="stable")
     in_order = new.key[order]
-    twin = np.zeros(size, bool)
+    twin = np.zeros(len(order), bool)
     twin[1:] = in_order[1:] == in_order[:-1]
-    if twin.any():
-        _mark_repeats(new, decisions, order, twin)
+    sent = np.ones(len(order), bool)
     gone = [np.empty(0, np.uint64)]
     for piece in before:
         named = piece.key != piece.row
         keys, rows = piece.key[named], piece.row[named]
         there = among(in_order, keys)
         gone.append(keys[~there])
-        # The first of a key's rows: the one that _mark_repeats leaves to be worked on.
-        places = order[np.searchsorted(in_order, keys[there])]
-        same = places[(new.row[places] == rows[there]) & (decisions[places] == Decision.PROCESS)]
-        decisions[same[~among(retry, new.key[same])]] = Decision.UNCHANGED
-    return decisions, len(np.unique(np.concatenate(gone)))
+        first = order[np.searchsorted(in_order, keys[there])]  # of the key's rows; the others follow it below
+        same = first[new.row[first] == rows[there]]
+        sent[same[~among(retry, new.key[same])]] = False
+    repeated = _follow_the_first(new, sent, order, twin) if twin.any() else 0
+    unchanged = int((~sent).sum()) - repeated
+    return Difference(sent, unchanged, repeated, np.unique(np.concatenate(gone)))
 
 
-def among(known: Hashes, keys: Hashes) -> npt.NDArray[np.bool_]:
+def among(known: Hashes, keys: Hashes) -> Mask:
     """Which of the keys are among the known ones, which are sorted."""
     if not len(known):
         return np.zeros(len(keys), bool)
-    found: npt.NDArray[np.bool_] = known[np.minimum(np.searchsorted(known, keys), len(known) - 1)] == keys
+    found: Mask = known[np.minimum(np.searchsorted(known, keys), len(known) - 1)] == keys
     return found
 
 
-def _mark_repeats(new: Index, decisions: Decisions, order: npt.NDArray[np.intp], twin: npt.NDArray[np.bool_]) -> None:
-    """Mark the rows whose key stands more than once; only those are sorted again, by their whole fingerprint."""
+def _follow_the_first(new: Index, sent: Mask, order: npt.NDArray[np.intp], twin: Mask) -> int:
+    """Send the rows whose key stands more than once as the first of them, and all if they differ.
+
+    Answers how many that are not the first are not sent.
+    """
     shared = twin.copy()
     shared[:-1] |= twin[1:]
-    rows = order[shared]
-    rows = rows[np.lexsort((rows, new.row[rows], new.key[rows]))]
-    same_key = np.zeros(len(rows), bool)
-    same_key[1:] = new.key[rows][1:] == new.key[rows][:-1]
-    same_row = same_key.copy()
-    same_row[1:] &= new.row[rows][1:] == new.row[rows][:-1]
-    group = np.cumsum(~same_key) - 1
-    distinct_rows = np.bincount(group, weights=~same_row)
-    decisions[rows[distinct_rows[group] > 1]] = Decision.CONFLICT
-    decisions[rows[same_row]] = Decision.REPEATED
+    rows, begins = order[shared], np.flatnonzero(~twin[shared])
+    group = np.cumsum(~twin[shared]) - 1
+    first = rows[begins]
+    differs = np.bincount(group, weights=new.row[rows] != new.row[first][group]) > 0
+    decided = sent[first] | differs
+    sent[rows] = decided[group]
+    return int((~sent[rows]).sum() - (~decided).sum())

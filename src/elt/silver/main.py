@@ -13,41 +13,38 @@ if __name__ == "__main__":  # a script: Python then looks for modules in this fo
     runpy.run_module("elt.silver", run_name="__main__")
     sys.exit()
 
-from collections.abc import Iterator, Sequence
-from concurrent.futures import Future
-from functools import partial
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import uuid4
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from elt.catalog import BROKEN_LINE, WRITE_ROWS, Table, rules_version
-from elt.concurrency import ahead, do_each, each
-from elt.errors import SnapshotError
+from elt.concurrency import each
+from elt.errors import AccountingError, LakehouseError, SnapshotError
 from elt.frames import to_frame
 from elt.keys import StatusKey
 from elt.lakehouse import snapshots
-from elt.lakehouse.batches import upsert_all, upsert_in_batches
-from elt.lakehouse.ports import Bucket, Lakehouse, Tables, Within
-from elt.lakehouse.snapshots import NOTHING_KNOWN, Known, Manifest, Part, TableSnapshot
-from elt.ledger import Counts, LayerResult, Ledger
+from elt.lakehouse.ports import Bucket, Lakehouse, Tables
+from elt.lakehouse.snapshots import NOTHING_KNOWN, Known, Manifest, TableSnapshot
+from elt.ledger import Counts, Execution, LayerResult, Ledger, Situation
 from elt.progress import Reporter, Task
-from elt.silver.clean import clean, quarantine_rows, refusals, value_rows
-from elt.silver.difference import Decision, Hashes, Index, among, decide, hash_texts, index_rows
+from elt.silver.clean import clean, lines, read_column, staged_refusals, staged_rows, staged_values
+from elt.silver.difference import Difference, Hashes, Index, among, difference, hash_texts, index_rows
 from elt.sources.port import NUMBERS
 
 BATCH_ROWS = 50_000
 """Raw rows in memory at a time."""
 
-WORK_ROWS = 5_000
-"""Raw rows cleaned and written together: while some are on their way, others are cleaned."""
+TRIES = 3
+"""How often a snapshot is staged: a crash of the server empties what is staged before it is applied."""
 
-_TWICE = "\x00twice"
-"""A column of raw rows, beside the source's: whether the key stands twice with different values."""
+_STAGE_AGAIN, _NOT_THE_SUM = "PMD11", "PMD13"
+"""Codes of the lakehouse's functions: see the migration ``estagio``."""
 
-_ROWS, _VALUES = "silver.rejeitados", "silver.valores_rejeitados"
-_KEY_ONLY = pa.schema([("id", pa.string())])
+_QUARANTINES = ("silver.rejeitados", "silver.valores_rejeitados")
 _HELD = pa.schema([("id", pa.string()), ("tabela", pa.string()), ("chave", pa.string())])
 
 
@@ -69,10 +66,10 @@ def run(
     situation = ledger.situation()
     applied = situation.applied
     there = snapshots.committed_since(lakehouse.bucket, applied, known)
-    if there and situation.rebuild_unfinished:
+    anew = bool(there) and situation.rebuild_unfinished
+    if anew:
         # A replay died: what it left is of no snapshot in this order.
         reporter.say("silver: a replay did not end; silver is built again from every snapshot in bronze")
-        ledger.empty_silver([table.name for table in tables])
     if applied is not None and situation.rules != rules_version(tables):
         reporter.say("silver: the cleaning rules have changed; every row is cleaned again")
         full = True
@@ -86,24 +83,25 @@ def run(
         return manifests.get(snapshot) or snapshots.read_manifest(lakehouse.bucket, snapshot)
 
     _check_shop(list(each(read_manifest, waiting, lakehouse.tables.in_flight)), situation.identities)
-    counts, gone = Counts(), 0
-    for snapshot in waiting:
-        with ledger.execution("silver", snapshot) as execution:
-            manifest, *before = each(
-                read_manifest, [snapshot, base] if base else [snapshot], lakehouse.tables.in_flight
-            )
-            result, vanished = _apply(lakehouse, ledger, reporter, tables, manifest, before[0] if before else None)
-            execution.close(result)
-        counts += result.counts
-        gone += vanished
-        base, manifests = snapshot, {snapshot: manifest}
-    if gone:
-        reporter.say(f"silver: {gone:,} rows are no longer in the source; silver keeps them")
-    result = LayerResult("silver", _key(counts, ledger), counts, waiting[-1] if waiting else applied)
     if not waiting:
         with ledger.execution("silver") as execution:
+            goes_on = ledger.situation().gold_pending
+            key = StatusKey.SILVER_WRITTEN if goes_on else StatusKey.SILVER_NOTHING_NEW
+            result = LayerResult("silver", key, Counts(), applied)
             execution.close(result)
-    return result
+            return result
+    counts, gone = Counts(), 0
+    for snapshot in waiting:
+        manifest, before = read_manifest(snapshot), read_manifest(base) if base else None
+        with ledger.execution("silver", snapshot) as execution:
+            application = _Application(lakehouse, reporter, execution, tables, manifest, before, replay=anew)
+            result, vanished = application.run()
+        counts += result.counts
+        gone += vanished
+        base, anew, manifests = snapshot, False, {snapshot: manifest}
+    if gone:
+        reporter.say(f"silver: {gone:,} rows are no longer in the source; silver keeps them")
+    return LayerResult("silver", result.key, counts, waiting[-1])
 
 
 def replay(
@@ -113,19 +111,16 @@ def replay(
     reporter: Reporter,
     tables: tuple[Table, ...],
 ) -> LayerResult:
-    """Make silver what this snapshot alone gives: empty it, then apply the snapshot whole.
+    """Make silver what this snapshot alone gives, as a difference: equal rows are not touched, others go.
 
-    Every part is checked before anything is emptied. The snapshots after it wait for silver again. Gold keeps its rows
-    until it recomputes them: emptying marks every one. If this dies on the way, ``run`` builds silver again from all
-    snapshots, and another replay begins anew.
+    The snapshots after it wait for silver again. On a direct connection it is done whole or not at all. Over HTTP, if
+    this dies on the way, ``run`` builds silver again from all snapshots, and another replay begins anew.
     """
     with ledger.execution("silver", snapshot) as execution:
         manifest = snapshots.read_manifest(lakehouse.bucket, snapshot)
         _check_shop([manifest], ledger.situation().identities)
         snapshots.check_parts(lakehouse.bucket, manifest, reporter)
-        ledger.empty_silver([table.name for table in tables])
-        result, _ = _apply(lakehouse, ledger, reporter, tables, manifest, None)
-        execution.close(result)
+        result, _ = _Application(lakehouse, reporter, execution, tables, manifest, None, replay=True).run()
         return result
 
 
@@ -148,242 +143,229 @@ def _check_shop(waiting: Sequence[Manifest], identities: Sequence[str]) -> None:
             )
 
 
-def _apply(
-    lakehouse: Lakehouse,
-    ledger: Ledger,
-    reporter: Reporter,
-    tables: tuple[Table, ...],
-    manifest: Manifest,
-    before: Manifest | None,
-) -> tuple[LayerResult, int]:
-    """Apply one snapshot; answers the result and how many keys are gone from the source.
+@dataclass(frozen=True)
+class _Sent:
+    """One table of a snapshot as it was staged: ``counts``: as the server must find them; ``outside``: what was not."""
 
-    Tables are worked on as many at a time as the lakehouse takes requests, but no row is written before the tables it
-    references are done, so that foreign keys hold.
-    """
-    done = {table.name: Future[None]() for table in tables}
-
-    def apply(table: Table) -> tuple[Counts, int]:
-        parents = [done[name] for name in table.parents]
-        try:
-            found = _Application(lakehouse, reporter, table, manifest, before, held, parents).run()
-        except BaseException as error:
-            done[table.name].set_exception(error)
-            raise
-        done[table.name].set_result(None)
-        return found
-
-    found_in: dict[str, object] = {}
-    counts, gone = Counts(), 0
-    with ahead(partial(_held, lakehouse.tables)) as held:
-        for table, (found, vanished) in zip(tables, each(apply, tables, lakehouse.tables.in_flight), strict=True):
-            found_in[table.name] = {**vars(found), "gone_from_source": vanished}
-            counts += found
-            gone += vanished
-    details: dict[str, object] = {"rules": rules_version(tables), "tables": found_in}
-    return LayerResult("silver", _key(counts, ledger), counts, manifest.snapshot, details), gone
-
-
-_Held = dict[str, dict[str, Hashes]]
-
-
-def _held(tables: Tables) -> _Held:
-    """By quarantine table, and by the table whose rows it holds: fingerprints of their keys, sorted."""
-    held: _Held = {}
-    for quarantine in (_ROWS, _VALUES):
-        keys: dict[str, list[Hashes]] = {}
-        for page in tables.pages(quarantine, _HELD, key="id", size=WRITE_ROWS):
-            for table, found in page.groupby("tabela")["chave"]:
-                keys.setdefault(str(table), []).append(hash_texts(pa.array(found.dropna().drop_duplicates())))
-        held[quarantine] = {table: np.unique(np.concatenate(pieces)) for table, pieces in keys.items()}
-    return held
-
-
-def _key(counts: Counts, ledger: Ledger) -> StatusKey:
-    goes_on = counts.written or ledger.situation().gold_pending
-    return StatusKey.SILVER_WRITTEN if goes_on else StatusKey.SILVER_NOTHING_NEW
+    source: "_Source"
+    outside: dict[str, int]
+    counts: dict[str, int]
 
 
 class _Application:
-    """One table of one snapshot, applied to silver: made ready when it is made, written by ``run``."""
+    """One snapshot, staged, judged and applied to silver."""
 
     def __init__(
         self,
         lakehouse: Lakehouse,
         reporter: Reporter,
-        table: Table,
+        execution: Execution,
+        tables: tuple[Table, ...],
         manifest: Manifest,
         before: Manifest | None,
-        held: Future[_Held],
-        parents: Sequence[Future[None]],
+        *,
+        replay: bool,
     ) -> None:
-        self.parents = parents
         self.bucket: Bucket = lakehouse.bucket
         self.tables: Tables = lakehouse.tables
         self.reporter = reporter
-        self.table = table
-        self.snapshot = manifest.snapshot
-        self.refused: dict[str, list[Hashes]] = {_ROWS: [], _VALUES: []}
-        self.at_hand: dict[str, bytes] = {}
-        self.new = _table_of(manifest, table)
-        self.numbers = self._number_columns(self.new)
-        self.before = before.tables.get(table.name) if before else None
-        if self.before and self._number_columns(self.before) != self.numbers:
-            self.before = None  # the same text now means something else: read it all again
-        self._fetch()
-        index = Index.joined(self._indexes(self.new), self.new.rows)
-        quarantines = held.result().items()
-        self.held = {quarantine: keys[table.name] for quarantine, keys in quarantines if table.name in keys}
-        retry = np.unique(np.concatenate([np.empty(0, np.uint64), *self.held.values()]))
-        self.decisions, self.gone = decide(index, self._indexes(self.before) if self.before else (), retry)
-        self.in_source = index.key
-        self.in_source.sort()  # in place: from here on only the keys are needed, and memory counts
+        self.execution = execution
+        self.catalog = tables
+        self.manifest = manifest
+        self.before = before
+        self.replay = replay
+        self.batches: list[int] = []
+        self.staged: dict[str, _Sent] = {}
 
-    def run(self) -> tuple[Counts, int]:
-        """Apply the table; answers its counts and how many keys are gone from the source."""
-        counts = Counts(
-            read=len(self.decisions),
-            unchanged=int((self.decisions == Decision.UNCHANGED).sum()),
-            repeated=int((self.decisions == Decision.REPEATED).sum()),
+    def run(self) -> tuple[LayerResult, int]:
+        """Do it; answers the result, and how many keys are gone from the source. Staging is empty afterwards."""
+        held = _held(self.tables) if self.before else {}
+        for attempt in range(1, TRIES + 1):
+            self._empty()
+            self.batches = []
+            self.staged = {table.name: self._stage(table, held.get(table.name)) for table in self.catalog}
+            self._empty(but_what_is_staged=True)
+            try:
+                self._judge()
+                answer = self._apply()
+            except LakehouseError as error:
+                if error.code == _NOT_THE_SUM:
+                    raise AccountingError(
+                        error.what,
+                        kept="silver as it was: nothing of this was written",
+                        next_step="run again with --full; if it happens again, report it with the run ledger's rows",
+                    ) from error
+                if error.code != _STAGE_AGAIN or attempt == TRIES:
+                    raise
+                self.reporter.say("silver: the lakehouse's server lost what was staged; it is staged again")
+                continue
+            result = self._result(answer)
+            self._empty()
+            return result
+        raise AssertionError("unreachable")  # pragma: no cover - the last attempt returns or raises
+
+    def _result(self, answer: Mapping[str, Any]) -> tuple[LayerResult, int]:
+        self.execution.situation = Situation.of(answer["situacao"])
+        found = answer["tabelas"]
+        counts, left = Counts(), 0
+        for table in found.values():
+            gone = table.pop("gone_from_source")
+            counts += Counts(**table)
+            left += gone
+        return LayerResult("silver", StatusKey(answer["chave"]), counts, self.manifest.snapshot), left
+
+    def _empty(self, *, but_what_is_staged: bool = False) -> None:
+        """Remove what is staged: everything, or what is not of this execution's batches."""
+        mine = {"p_execucao": self.execution.identifier, "p_lotes": self.batches} if but_what_is_staged else {}
+        self.tables.call("silver.esvaziar_estagio", p_dono=self.execution.owner, **mine)
+
+    def _stage(self, table: Table, held: Hashes | None) -> _Sent:
+        """Clean and stage what has to be sent of one table."""
+        source = _Source(self.bucket, table, self.manifest)
+        before = _Source(self.bucket, table, self.before) if self.before and table.name in self.before.tables else None
+        if before is None or before.numbers != source.numbers:
+            before = None  # the same text now means something else: it is all sent
+        index = Index.joined(source.indexes(), source.stored.rows)
+        nothing = np.empty(0, np.uint64)
+        sent = difference(index, before.indexes() if before else (), nothing if held is None else held)
+        counts = {"linhas": int(sent.sent.sum()), "valores": 0, "sumidas": 0}
+        with self.reporter.task(f"silver {table.name}", len(sent.sent)) as task:
+            task.advance(len(sent.sent) - counts["linhas"])
+            self._send(self._pieces(source, sent, index.row, before, counts, task))
+        outside = {"lidas": len(sent.sent), "inalteradas": sent.unchanged, "repetidas": sent.repeated}
+        return _Sent(source, outside, counts)
+
+    def _pieces(
+        self,
+        source: "_Source",
+        sent: Difference,
+        prints: Hashes,
+        before: "_Source | None",
+        counts: dict[str, int],
+        task: Task,
+    ) -> Iterator[tuple[str, pa.Table]]:
+        """What is staged of a table, each with the name of its staging table; ``counts`` says in the end how much."""
+        table = source.table
+        for places, batch in source.rows_at(np.flatnonzero(sent.sent)):
+            raw = to_frame(batch).set_axis(places)
+            cleaned = clean(table, raw, source.numbers)
+            fingerprints = prints.view(np.int64)
+            yield table.name, staged_rows(cleaned.rows, fingerprints)
+            yield "recusadas", staged_refusals(table, raw, cleaned.rejected, fingerprints)
+            values = staged_values(table, cleaned.values)
+            counts["valores"] += len(values)
+            yield "valores", values
+            task.advance(len(raw))
+        for keys in before.keys_among(sent.gone) if before and len(sent.gone) else ():
+            counts["sumidas"] += len(keys)
+            yield "sumidas", pa.table({"tabela": pa.repeat(table.name, len(keys)), "chave": keys})
+
+    def _send(self, pieces: Iterator[tuple[str, pa.Table]]) -> None:
+        self.batches += self.tables.stage(self.execution.identifier, pieces)
+
+    def _arguments(self) -> dict[str, object]:
+        return {
+            "p_dono": self.execution.owner,
+            "p_execucao": self.execution.identifier,
+            "p_encenadas": {name: sent.counts for name, sent in self.staged.items()},
+            "p_repor": self.replay,
+        }
+
+    def _rows(self) -> dict[str, int]:
+        return {name: sent.counts["linhas"] for name, sent in self.staged.items()}
+
+    def _judge(self) -> None:
+        """Ask what would become of the rows, and stage the text of those that will be refused."""
+        for answer in self.tables.in_slices("silver.julgar", self._rows(), self._arguments):
+            self._send_lines({name: counts["sem_linha"] for name, counts in answer.items()})
+
+    def _apply(self) -> dict[str, Any]:
+        """Apply; the last call's answer. What is refused only now has its text staged, and the call is made again."""
+
+        def arguments() -> dict[str, object]:
+            return {**self._arguments(), "p_id": str(uuid4()), "p_snapshot": self.manifest.snapshot}
+
+        def again(answer: dict[str, Any]) -> bool:
+            missing: dict[str, list[int]] = answer.get("sem_linha", {})
+            self._send_lines(missing)
+            return bool(missing)
+
+        closing = {
+            "regras": rules_version(self.catalog),
+            "contas": {n: sent.outside for n, sent in self.staged.items()},
+        }
+        passes = ("gravar", "remover") if self.replay else ("gravar",)
+        *_, answer = self.tables.in_slices(
+            "silver.aplicar", self._rows(), arguments, last={"p_encerrar": closing}, passes=passes, again=again
         )
-        with self.reporter.task(f"silver {self.table.name}", len(self.decisions)) as task:
-            for found in each(partial(self._apply, task=task), self._work(task), self.tables.in_flight):
-                counts += found
-        counts = counts.check(f"silver {self.table.name}")
-        # What came into an empty quarantine came from this snapshot: nothing of it is to be let go of.
-        left = sum(each(self._settle, self.held, self.tables.in_flight))
-        if left:
-            self.reporter.say(
-                f"silver {self.table.name}: {left:,} rows left quarantine because the source has them no more"
-            )
-        return counts, self.gone
+        return answer
 
-    def _work(self, task: Task) -> Iterator[pa.Table]:
-        """The raw rows to be worked on, ``WORK_ROWS`` at a time; ``_TWICE`` marks conflicts."""
-        first = 0
-        waiting: list[pa.Table] = []
-        for batch in self._batches(self.new):
-            decisions = self.decisions[first : first + len(batch)]
-            first += len(batch)
-            twice = decisions == Decision.CONFLICT
-            needed = twice | (decisions == Decision.PROCESS)
-            task.advance(len(batch) - int(needed.sum()))
-            waiting.append(batch.append_column(_TWICE, pa.array(twice)).filter(pa.array(needed)))
-            if sum(map(len, waiting)) >= WORK_ROWS:
-                rows = self._together(waiting)
-                whole = len(rows) - len(rows) % WORK_ROWS
-                yield from (rows.slice(start, WORK_ROWS) for start in range(0, whole, WORK_ROWS))
-                waiting = [rows.slice(whole)]
-        if any(map(len, waiting)):
-            yield self._together(waiting)
+    def _send_lines(self, missing: Mapping[str, Sequence[int]]) -> None:
+        """Stage the text of the rows at these places of each table."""
 
-    def _together(self, pieces: list[pa.Table]) -> pa.Table:
-        """One table of them, in which the rows of one parent stand together: two requests then seldom lock the same."""
-        rows = pa.concat_tables(pieces)
-        keys = [(column.name, "ascending") for column in self.table.foreign_keys[:1]]
-        return (rows.sort_by(keys) if keys else rows).combine_chunks()
+        def pieces() -> Iterator[tuple[str, pa.Table]]:
+            for name, places in missing.items():
+                if places:
+                    source = self.staged[name].source
+                    for found, batch in source.rows_at(np.sort(np.array(places, np.int64))):
+                        yield "linhas", lines(source.table, to_frame(batch).set_axis(found))
 
-    def _indexes(self, snapshot: TableSnapshot) -> Iterator[Index]:
-        return (index_rows(self.table, batch, self.numbers) for batch in self._batches(snapshot))
+        self._send(pieces())
 
-    def _batches(self, snapshot: TableSnapshot) -> Iterator[pa.Table]:
-        """Raw rows with the catalog's names; a line that fits no header has its text in ``BROKEN_LINE``."""
+
+class _Source:
+    """One table of a snapshot in bronze, read with the catalog's names; a row's place is its number in it."""
+
+    def __init__(self, bucket: Bucket, table: Table, manifest: Manifest) -> None:
+        self.bucket = bucket
+        self.table = table
+        self.stored = manifest.tables.get(table.name) or TableSnapshot(
+            rows=0, columns=dict.fromkeys(table.column_names, "text"), fingerprint="", parts=()
+        )  # a table that the catalog has and an older snapshot has not is empty there
+        names = {name: table.source_name(name, list(self.stored.columns)) for name in table.column_names}
+        self.numbers = frozenset(
+            name for name, found in names.items() if found and self.stored.columns[found] in NUMBERS
+        )
+        self._at_hand: dict[str, bytes] = {}
+
+    def batches(self) -> Iterator[pa.Table]:
+        """Raw rows; a line that fits no header has its text in ``BROKEN_LINE``."""
         names = [*self.table.column_names, BROKEN_LINE]
-        in_source = [self.table.source_name(name, list(snapshot.columns)) or name for name in names]
-        for batch in snapshots.read_rows(self.bucket, snapshot, in_source, BATCH_ROWS, self.at_hand):
+        in_source = [self.table.source_name(name, list(self.stored.columns)) or name for name in names]
+        for batch in snapshots.read_rows(self.bucket, self.stored, in_source, BATCH_ROWS, self._at_hand):
             yield batch.rename_columns(names)
 
-    def _number_columns(self, snapshot: TableSnapshot) -> frozenset[str]:
-        """The catalog's columns whose type in the source is a number."""
-        in_source = {name: self.table.source_name(name, list(snapshot.columns)) for name in self.table.column_names}
-        return frozenset(name for name, found in in_source.items() if found and snapshot.columns[found] in NUMBERS)
+    def indexes(self) -> Iterator[Index]:
+        """The rows' fingerprints."""
+        return (index_rows(self.table, batch, self.numbers) for batch in self.batches())
 
-    def _fetch(self) -> None:
-        """Have a snapshot's only part at hand, if requests go together.
+    def rows_at(self, places: np.ndarray[Any, np.dtype[np.int64]]) -> Iterator[tuple[Any, pa.Table]]:
+        """The rows at these places, which are sorted, ``WRITE_ROWS`` at a time; each time with their places."""
+        first = done = 0
+        for batch in self.batches() if len(places) else ():
+            end = int(np.searchsorted(places, first + len(batch)))
+            for start in range(done, end, WRITE_ROWS):
+                here = places[start : min(start + WRITE_ROWS, end)]
+                yield here, batch.take(pa.array(here - first)).combine_chunks()
+            first, done = first + len(batch), end
+            if done == len(places):
+                return
 
-        A table of several parts is read part by part when it is its turn, so that never more than one is in memory.
-        """
-        parts = [found.parts[0] for found in (self.new, self.before) if found and len(found.parts) == 1]
-
-        def fetch(part: Part) -> None:
-            self.at_hand[part.path] = snapshots.checked(self.bucket, part)
-
-        if self.tables.in_flight > 1:
-            do_each(fetch, dict.fromkeys(parts), self.tables.in_flight)
-
-    def _settle(self, quarantine: str) -> int:
-        """Let go of what was not refused again; answers how many rows of those the source has no more.
-
-        What is still refused was written again by this application, and is known by 8 bytes a row. The note on a value
-        of a row that left the source stays, because the row stays in silver.
-        """
-        gone = 0
-        again = np.sort(np.concatenate([np.empty(0, np.uint64), *self.refused[quarantine]]))
-        mine = Within("tabela", [self.table.name])
-        for page in self.tables.pages(quarantine, _HELD, key="id", size=WRITE_ROWS, within=mine):
-            stale = page[~among(again, hash_texts(pa.array(page["id"])))]
-            known = among(self.in_source, hash_texts(pa.array(stale["chave"].fillna(""))))
-            if quarantine == _ROWS:
-                gone += int((~known).sum())
-            else:
-                stale = stale[known]
-            if len(stale):
-                self.tables.delete(quarantine, Within("id", stale["id"].to_list()))
-        return gone
-
-    def _apply(self, batch: pa.Table, task: Task) -> Counts:
-        """Clean and write raw rows."""
-        raw = to_frame(batch.drop_columns(_TWICE))
-        twice = raw.index[batch[_TWICE].to_numpy()]
-        cleaned = clean(self.table, raw, self.numbers, dict.fromkeys(twice, "chave repetida com valores diferentes"))
-        rows, rejected = cleaned.rows, [cleaned.rejected]
-        for parent in self.parents:
-            parent.result()  # foreign keys hold only when every parent is written
-        keys = self.table.foreign_keys
-        parents_of = each(
-            lambda column: self._existing(str(column.references), rows[column.name].dropna()),
-            keys,
-            self.tables.in_flight,
-        )
-        for column, parents in zip(keys, list(parents_of), strict=True):
-            known = pc.is_in(pa.array(rows[column.name]), parents).to_numpy(zero_copy_only=False)
-            orphans = rows.loc[~known, column.name].dropna()
-            reasons = {
-                row: f"{column.name}: '{key}' não existe em silver.{column.references}" for row, key in orphans.items()
-            }
-            rejected.append(refusals(rows["id"], reasons))
-            rows = rows.drop(index=orphans.index)
-        written, reasons = upsert_in_batches(self.tables, self.table.silver, rows.sort_values("id"), task)
-        rejected.append(refusals(rows["id"], reasons))
-        refused = pd.concat(rejected)
-        task.advance(len(raw) - len(rows))
-        self._quarantine(raw, refused, cleaned.values[~cleaned.values.index.isin(refused.index)])
-        return Counts(written=written.inserted + written.updated, unchanged=written.unchanged, quarantined=len(refused))
-
-    def _existing(self, parent: str, keys: pd.Series) -> pa.ChunkedArray:
-        """Those of the keys that the parent's silver table has."""
-        wanted = keys.drop_duplicates().to_list()
-        withins = (Within("id", wanted[start : start + WRITE_ROWS]) for start in range(0, len(wanted), WRITE_ROWS))
-        return pa.chunked_array(
-            [
-                pa.array(page["id"])
-                for within in withins
-                for page in self.tables.pages(f"silver.{parent}", _KEY_ONLY, key="id", size=WRITE_ROWS, within=within)
-            ],
-            pa.string(),
-        )
-
-    def _quarantine(self, raw: pd.DataFrame, rejected: pd.DataFrame, values: pd.DataFrame) -> None:
-        """Keep what was refused, with the reason and the original."""
-        entries = quarantine_rows(self.table, raw, rejected, self.snapshot)
-        notes = value_rows(self.table, values, self.snapshot)
-        for table, frame in ((_ROWS, entries), (_VALUES, notes)):
-            upsert_all(self.tables, table, frame)
-            self.refused[table].append(hash_texts(pa.array(frame["id"])))
+    def keys_among(self, hashes: Hashes) -> Iterator[pa.Array]:
+        """The keys, as they are read, whose fingerprints are among these, which are sorted."""
+        for batch in self.batches():
+            keys, _ = read_column(
+                self.table.key, batch[self.table.key.name].combine_chunks(), numeric=self.table.key.name in self.numbers
+            )
+            keys = keys.drop_null()
+            yield keys.filter(pa.array(among(hashes, hash_texts(keys)))).unique()
 
 
-def _table_of(manifest: Manifest, table: Table) -> TableSnapshot:
-    """The table in the snapshot; a table the catalog has and an older snapshot has not is empty there."""
-    return manifest.tables.get(table.name) or TableSnapshot(
-        rows=0, columns=dict.fromkeys(table.column_names, "text"), fingerprint="", parts=()
-    )
+def _held(tables: Tables) -> dict[str, Hashes]:
+    """By table: fingerprints, sorted, of the keys of which quarantine holds something."""
+    held: dict[str, list[Hashes]] = {}
+    for quarantine in _QUARANTINES:
+        for page in tables.pages(quarantine, _HELD, key="id", size=WRITE_ROWS):
+            for table, found in page.groupby("tabela")["chave"]:
+                held.setdefault(str(table), []).append(hash_texts(pa.array(found.dropna().drop_duplicates())))
+    return {table: np.unique(np.concatenate(pieces)) for table, pieces in held.items()}
