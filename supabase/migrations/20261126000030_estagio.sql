@@ -76,6 +76,13 @@ begin
 end
 $$;
 
+-- The database's bytes without what waits in staging: that is gone when a run ends, or begins.
+create or replace function controle.tamanho_do_banco()
+returns bigint language sql stable security definer set search_path = '' as $$
+  select pg_database_size(current_database()) - coalesce(sum(pg_total_relation_size(oid)), 0)::bigint
+  from pg_class where relnamespace = 'estagio'::regnamespace and relkind = 'r'
+$$;
+
 -- One request of the HTTP API: rows as columns, {"coluna": [value as text or null, ...], ...}, all of one length.
 create or replace function silver.encenar(p_execucao text, p_lote bigint, p_tabela text, p_colunas jsonb)
 returns void language plpgsql set search_path = '' as $$

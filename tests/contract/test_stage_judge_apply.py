@@ -301,6 +301,13 @@ def test_what_is_staged_is_removed_but_for_the_batches_named(session: psycopg.Co
     assert session.execute("select id from estagio.clientes").fetchall() == []
 
 
+def test_what_a_killed_run_left_in_staging_takes_no_room_from_the_next(session: psycopg.Connection) -> None:
+    before = one(session, "select controle.tamanho_do_banco()")
+    stage(session, "clientes", *({"id": str(number), "nome": "x" * 900} for number in range(300)))
+    whole = one(session, "select pg_database_size(current_database())")
+    assert one(session, "select controle.tamanho_do_banco()") < before + 50_000 < whole
+
+
 def test_a_call_that_is_made_again_is_answered_as_the_first_time(session: psycopg.Connection) -> None:
     stage(session, "clientes", {"id": "a"})
     call = "select silver.aplicar('00000000-0000-0000-0000-000000000001', 'eu', 'x', 's', %s, %s, false)"
