@@ -493,52 +493,69 @@ begin
 end
 $$;
 
--- Writes the rows of one table's slice, new ones and those that differ. Rows that the server refuses (a constraint or a
--- trigger of the shop's own) are found by halves, and become exceptions with the server's words. Answers how many were
--- written.
+-- The statement that writes rows of a silver table, new ones and those that differ. p_linhas: the SQL that gives them.
+create or replace function controle.mesclar(p_tabela text, p_linhas text)
+returns text language sql stable set search_path = '' as $$
+  select format(
+    'merge into silver.%1$I as s using (%6$s) e on s.id = e.id
+     when matched and (%2$s) is distinct from (%3$s) then update set %4$s
+     when not matched then insert (%5$s) values (%3$s)',
+    p_tabela, string_agg(format('s.%I', c), ', '), string_agg(format('e.%I', c), ', '),
+    string_agg(format('%1$I = e.%1$I', c), ', ') filter (where c <> 'id'), string_agg(format('%I', c), ', '), p_linhas)
+  from unnest(controle.colunas_de(p_tabela)) as c
+$$;
+
+-- Writes the rows of one table's slice; answers how many were written. Rows that the server refuses (a constraint or a
+-- trigger of the shop's own) are found by halves, and become exceptions with the server's words.
 create or replace function controle.gravar_fatia(p_execucao text, p_tabela text, p_de bigint, p_ate bigint)
 returns bigint language plpgsql set search_path = '' as $$
 declare
+  v_linhas text := format(
+    'select e.* from estagio.%1$I e where e.execucao = %2$L and %3$s and not exists (
+       select from estagio.excecoes x where x.execucao = %2$L and x.tabela = %1$L and x.lugar = e.lugar)',
+    p_tabela, p_execucao, controle.na_fatia('e.id', p_de, p_ate));
   v_gravadas bigint;
-  v_quantas bigint;
-  v_meio bigint;
+begin
+  begin
+    execute controle.mesclar(p_tabela, v_linhas);
+    get diagnostics v_gravadas = row_count;
+    return v_gravadas;
+  exception when data_exception or integrity_constraint_violation or with_check_option_violation or plpgsql_error
+                 or cardinality_violation then
+    null;
+  end;
+  drop table if exists pg_temp.a_gravar;
+  execute format('create temporary table a_gravar on commit drop as select row_number() over () as n, e.* from (%s) e',
+                 v_linhas);
+  get diagnostics v_gravadas = row_count;
+  create unique index on pg_temp.a_gravar (n);
+  analyze pg_temp.a_gravar;
+  return controle.gravar_trecho(p_execucao, p_tabela, 1, v_gravadas);
+end
+$$;
+
+-- Writes the rows p_de to p_ate of pg_temp.a_gravar, by halves where the server refuses; answers how many were written.
+create or replace function controle.gravar_trecho(p_execucao text, p_tabela text, p_de bigint, p_ate bigint)
+returns bigint language plpgsql set search_path = '' as $$
+declare
+  v_gravadas bigint;
   v_detalhe text;
 begin
-  execute (
-    select format(
-      'merge into silver.%1$I as s
-       using (select e.* from estagio.%1$I e where e.execucao = $1 and %6$s and not exists (
-                select from estagio.excecoes x where x.execucao = $1 and x.tabela = %1$L and x.lugar = e.lugar)) e
-       on s.id = e.id
-       when matched and (%2$s) is distinct from (%3$s) then update set %4$s
-       when not matched then insert (%5$s) values (%3$s)',
-      p_tabela, string_agg(format('s.%I', c), ', '), string_agg(format('e.%I', c), ', '),
-      string_agg(format('%1$I = e.%1$I', c), ', ') filter (where c <> 'id'), string_agg(format('%I', c), ', '),
-      controle.na_fatia('e.id', p_de, p_ate))
-    from unnest(controle.colunas_de(p_tabela)) as c) using p_execucao;
+  execute controle.mesclar(p_tabela, format('select * from pg_temp.a_gravar where n between %s and %s', p_de, p_ate));
   get diagnostics v_gravadas = row_count;
   return v_gravadas;
-exception
-  when data_exception or integrity_constraint_violation or with_check_option_violation or plpgsql_error
-       or cardinality_violation then
-    get stacked diagnostics v_detalhe = pg_exception_detail;
-    execute format(
-      'select count(*) from estagio.%1$I e where e.execucao = $1 and %2$s and not exists (
-         select from estagio.excecoes x where x.execucao = $1 and x.tabela = %1$L and x.lugar = e.lugar)',
-      p_tabela, controle.na_fatia('e.id', p_de, p_ate)) into v_quantas using p_execucao;
-    if v_quantas > 1 and p_ate - p_de > 1 then
-      v_meio := (p_de + p_ate) / 2;
-      return controle.gravar_fatia(p_execucao, p_tabela, p_de, v_meio)
-           + controle.gravar_fatia(p_execucao, p_tabela, v_meio, p_ate);
-    end if;
-    execute format(
-      'insert into estagio.excecoes (execucao, tabela, lugar, chave, destino, motivo)
-       select $1, %1$L, e.lugar, e.id, ''rejeitada'', $2 from estagio.%1$I e where e.execucao = $1 and %2$s
-         and not exists (select from estagio.excecoes x where x.execucao = $1 and x.tabela = %1$L and x.lugar = e.lugar)',
-      p_tabela, controle.na_fatia('e.id', p_de, p_ate))
-      using p_execucao, format('o banco de dados recusou a linha: %s', sqlerrm)
-                        || coalesce(' (' || nullif(v_detalhe, '') || ')', '');
-    return 0;
+exception when data_exception or integrity_constraint_violation or with_check_option_violation or plpgsql_error
+               or cardinality_violation then
+  if p_de < p_ate then
+    return controle.gravar_trecho(p_execucao, p_tabela, p_de, (p_de + p_ate) / 2)
+         + controle.gravar_trecho(p_execucao, p_tabela, (p_de + p_ate) / 2 + 1, p_ate);
+  end if;
+  get stacked diagnostics v_detalhe = pg_exception_detail;
+  insert into estagio.excecoes (execucao, tabela, lugar, chave, destino, motivo)
+  select p_execucao, p_tabela, lugar, id, 'rejeitada',
+         'o banco de dados recusou a linha: ' || sqlerrm || coalesce(' (' || nullif(v_detalhe, '') || ')', '')
+  from pg_temp.a_gravar where n = p_de;
+  return 0;
 end
 $$;
 
