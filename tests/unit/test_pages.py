@@ -1,5 +1,6 @@
 """Pages and parts end at a number of bytes as well as of rows, and no row is lost or doubled by it."""
 
+import random
 from decimal import Decimal
 from pathlib import Path
 
@@ -67,6 +68,17 @@ def test_a_page_of_a_file_ends_at_its_bytes(tmp_path: Path, kind: str) -> None:
         pages = list(extract.pages("produtos", 100_000, 10_000))
     assert sum(map(len, pages)) == 100
     assert max(page.nbytes for page in pages) < 15_000
+
+
+def test_a_group_of_rows_of_a_parquet_file_is_not_read_whole(tmp_path: Path) -> None:
+    photos = pa.array([random.Random(number).randbytes(10**6).hex() for number in range(20)])
+    table = pa.table({"id_produto": [str(number) for number in range(20)], "foto": photos})
+    pq.write_table(table, tmp_path / "produtos.parquet", write_batch_size=1, use_dictionary=False, compression="none")
+    del table, photos
+    before = pa.total_allocated_bytes()
+    with FilesSource(tmp_path).open() as extract:
+        most = max(pa.total_allocated_bytes() - before for _ in extract.pages("produtos", 100_000, 4 * 10**6))
+    assert most < 20 * 10**6  # the file has 40 MB
 
 
 def test_a_page_of_the_sample_shop_ends_at_its_bytes() -> None:

@@ -203,7 +203,8 @@ class _Parquet:
         self.path = path
         self.state = _state(path)
         try:
-            self._parquet = pq.ParquetFile(path)
+            # A page of the file at a time, not a whole column of a group of rows.
+            self._parquet = pq.ParquetFile(path, buffer_size=_BLOCK_BYTES, pre_buffer=False)
         except (pa.ArrowException, OSError) as error:
             raise self._unreadable(error) from None
 
