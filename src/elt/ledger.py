@@ -206,6 +206,10 @@ class Ledger:
         told, self._told = self._told, None
         return told or Situation.of(self._tables.call("controle.situacao"))
 
+    def empty_staging(self) -> None:
+        """Remove whatever is staged: no execution is at work."""
+        self._tables.call("silver.esvaziar_estagio", p_dono=self.owner)
+
     def name_shop(self, identities: Sequence[str]) -> None:
         """From now on the lakehouse is that of the shop with these identities."""
         self.may_go_on()

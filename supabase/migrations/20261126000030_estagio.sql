@@ -713,7 +713,8 @@ begin
                                to_char(a.xact_start at time zone 'UTC', 'YYYY-MM-DD HH24:MI:SS "UTC"')), ', ')
       into v_quem
       from pg_locks l join pg_stat_activity a on a.pid = l.pid
-      where l.relation = format('silver.%I', v_tabela)::regclass and l.granted and a.pid <> pg_backend_pid();
+      where l.relation = format('silver.%I', v_tabela)::regclass and l.granted and a.pid <> pg_backend_pid()
+        and l.mode not in ('AccessShareLock', 'RowShareLock');  -- readers are not in the way
       raise lock_not_available using message = format(
         'silver.%s is being written in a transaction that has not ended: %s', v_tabela, coalesce(v_quem, 'nobody now'));
     end;

@@ -33,7 +33,7 @@ COMMANDS = {
         "Copy the source's tables into a new snapshot in the bucket, if they changed (135 or 246).",
     ),
     "silver": ("layers.silver", "Clean what changed since the last snapshot into the silver tables (357 or 468)."),
-    "gold": ("layers.gold", "Recompute the analyses of the customers and products that changed (579 or 680)."),
+    "gold": ("layers.gold", "Compute the analyses for which silver has changed (579 or 680)."),
     "demo": ("layers.demo", "Three looks at the sample shop in a lakehouse of its own, which is removed afterwards."),
     "init": ("setup.init", "Make the lakehouse ready, as far as the settings allow, and say what is left to do."),
     "check": (

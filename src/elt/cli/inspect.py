@@ -125,7 +125,7 @@ def _print_status(status: Status, console: Console) -> None:
         print_table([("run (UTC)", "left"), *numbers, ("how it ended", "left")], [_line(run) for run in status.runs])
     say("\npending", "bold")
     say(f"  snapshots that wait for silver: {status.waiting_for_silver:,}")
-    say(f"  customers and products that wait for gold: {status.waiting_for_gold:,}")
+    say(f"  analyses that wait for gold: {status.waiting_for_gold:,}")
     say("quarantine", "bold")
     refused, nulled = status.rows_in_quarantine, status.values_in_quarantine
     say(f"  rows refused: {refused:,}; single values that became NULL: {nulled:,}")

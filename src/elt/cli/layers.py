@@ -103,7 +103,7 @@ def silver(full: bool, as_json: bool) -> None:
 @click.command()
 @json_option
 def gold(as_json: bool) -> None:
-    """Recompute the analyses of the customers and products that changed (579 or 680)."""
+    """Compute the analyses for which silver has changed (579 or 680)."""
     say = reporter()
     with opened(say, with_source=False) as (settings, lakehouse):
         result = Runner(lakehouse, say).gold()

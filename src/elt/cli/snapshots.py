@@ -99,8 +99,9 @@ class Listed:
 def replay(snapshot: str, dry_run: bool, as_json: bool) -> None:
     """Rebuild silver and gold from one bronze SNAPSHOT alone.
 
-    Its parts are checked first; then silver and its quarantine are emptied, the snapshot is applied whole, and gold is
-    recomputed. Snapshots after it wait for silver again: the next run applies them, unless you stop the schedule.
+    Its parts are checked first; then silver and its quarantine become what the snapshot gives (what it does not hold is
+    removed, rows that are alike are not touched), and gold is computed. Snapshots after it wait for silver again: the
+    next run applies them, unless you stop the schedule.
     SNAPSHOT is a name that `medallion snapshots` lists, or the last part of one.
     """
     say = reporter()

@@ -14,6 +14,7 @@ if __name__ == "__main__":  # a script: Python then looks for modules in this fo
     sys.exit()
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
@@ -23,7 +24,7 @@ import pyarrow as pa
 
 from elt.catalog import BROKEN_LINE, WRITE_ROWS, Table, rules_version
 from elt.concurrency import each
-from elt.errors import AccountingError, LakehouseError, SnapshotError
+from elt.errors import AccountingError, LakehouseError, MedallionError, SnapshotError
 from elt.frames import to_frame
 from elt.keys import StatusKey
 from elt.lakehouse import snapshots
@@ -85,6 +86,7 @@ def run(
     _check_shop(list(each(read_manifest, waiting, lakehouse.tables.in_flight)), situation.identities)
     if not waiting:
         with ledger.execution("silver") as execution:
+            ledger.empty_staging()  # what a killed replay left
             goes_on = ledger.situation().gold_pending
             key = StatusKey.SILVER_WRITTEN if goes_on else StatusKey.SILVER_NOTHING_NEW
             result = LayerResult("silver", key, Counts(), applied)
@@ -179,6 +181,14 @@ class _Application:
 
     def run(self) -> tuple[LayerResult, int]:
         """Do it; answers the result, and how many keys are gone from the source. Staging is empty afterwards."""
+        try:
+            return self._run()
+        except Exception:
+            with suppress(MedallionError):  # it is emptied by the next execution, too
+                self._empty()
+            raise
+
+    def _run(self) -> tuple[LayerResult, int]:
         held = _held(self.tables) if self.before else {}
         for attempt in range(1, TRIES + 1):
             self._empty()
