@@ -26,6 +26,7 @@ from elt.sources.files import FilesSource
 from tests.conftest import database_url
 from tests.gateway.fixtures import Gateway
 from tests.hosted import lakehouse_of, project_of
+from tests.loaded import folder_of_commands
 from tests.shops import Row, contents, write_shop
 
 DOC = Path(__file__).parents[2] / "docs" / "operations.md"
@@ -99,7 +100,7 @@ class Place:
     def follow(self, procedure: str, **environment: str) -> None:
         """Type the procedure's commands."""
         script = PROCEDURES[procedure].replace(SAFE_PLACE, str(self.folder / "safe"))
-        path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+        path = f"{folder_of_commands()}:{Path(sys.executable).parent}:{os.environ['PATH']}"
         done = subprocess.run(
             ["bash", "-euo", "pipefail", "-c", script],
             cwd=self.folder,
