@@ -6,7 +6,7 @@ QUIET := $(shell test -t 2 || echo --quiet)
 INSTALL := $(if $(shell command -v uv),uv pip install --compile-bytecode --python $(BIN)/python,$(BIN)/python -m pip install --disable-pip-version-check) $(QUIET)
 COMPILE = $(BIN)/uv pip compile --universal --generate-hashes --quiet --no-header --no-annotate --python-version 3.11
 
-.PHONY: help run test coverage test-supabase lint bench keys pictures lock clean
+.PHONY: help run test coverage test-supabase faults lint bench keys pictures lock clean
 
 help:  ## what there is to make
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -23,6 +23,9 @@ coverage: .venv/dev  ## the same, half as fast again, and which branches of the 
 test-supabase: .venv/dev  ## the contract tests on a real, empty project: SUPABASE_TEST_URL, SUPABASE_TEST_KEY
 	@test -n "$$SUPABASE_TEST_URL" && test -n "$$SUPABASE_TEST_KEY" || (echo "set SUPABASE_TEST_URL and SUPABASE_TEST_KEY (a secret key) of an empty project with the migrations applied"; exit 2)
 	@$(BIN)/pytest tests/contract -k "project"
+
+faults: .venv/dev  ## every call to a file, a database or a server fails once, in every way; the next run mends it
+	@$(BIN)/python -m tests.faults
 
 lint: .venv/dev  ## style, types, import rules
 	$(BIN)/ruff check .

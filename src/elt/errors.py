@@ -6,6 +6,7 @@
     │   └── NoSuchTable           the source does not have the table
     ├── SnapshotError             a bronze snapshot is not what its manifest says
     ├── AccountingError           rows in and rows out do not add up
+    ├── DiskError                 a disk of this machine cannot be read or written
     ├── Stopped                   the process was asked to end (SIGTERM) in the middle of a run
     └── LakehouseError            the lakehouse (or the source's server) answered with an error
         ├── Unreachable           no answer: network, stopped server            (transient: tried again)
@@ -24,6 +25,7 @@ An error says what happened, what was kept, and what to do next; the command lin
 one does about it: its ``kind``, and whether a smaller request may succeed (``halved``).
 """
 
+import errno
 from enum import Enum
 from typing import ClassVar
 
@@ -78,6 +80,17 @@ class SnapshotError(MedallionError):
 
 class AccountingError(MedallionError):
     """Rows read are not the sum of rows written, unchanged, repeated and quarantined."""
+
+
+class DiskError(MedallionError):
+    """A disk of this machine cannot be read or written, and whoever needed it said nothing better."""
+
+    ERRNOS: ClassVar = frozenset(
+        getattr(errno, name)
+        for name in ("EIO", "ENOSPC", "EDQUOT", "EFBIG", "EROFS", "ESTALE", "ENODEV", "ENXIO")
+        if hasattr(errno, name)
+    )
+    """Which errors of the operating system tell of a disk, where others tell of a bug."""
 
 
 class Stopped(MedallionError):

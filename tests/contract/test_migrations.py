@@ -211,6 +211,17 @@ def test_another_role_than_the_owner_of_the_schemas_is_told_so(original: str) ->
             connection.execute("drop owned by visitante; drop role visitante")
 
 
+def test_a_role_that_may_not_even_look_at_what_is_applied_is_told_so(new_database: Callable[[], str]) -> None:
+    url = new_database()
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("create role curioso login")
+        try:
+            with pytest.raises(Denied, match="permission denied for schema controle"):
+                migrations.apply(url.replace("//postgres:", "//curioso:"), setting="LAKEHOUSE_DB_URL")
+        finally:
+            connection.execute("drop role curioso")
+
+
 @pytest.mark.parametrize("before", [NAMES[1], "20261125", NAMES[-1]])
 def test_a_lakehouse_of_a_version_before_becomes_the_same_as_a_new_one(
     before: str, new_empty_database: Callable[[], str], tmp_path: Path

@@ -1,5 +1,6 @@
 """Full disks, servers that stop, manifests that lie: a clear error, nothing lost, and the next run goes on."""
 
+import errno
 import json
 import os
 import resource
@@ -16,6 +17,8 @@ import psutil
 import pyarrow as pa
 import pytest
 
+from elt import checks
+from elt.cli import main
 from elt.errors import Full, LeaseError, SnapshotError, Unreachable
 from elt.lakehouse.folder import FolderBucket
 from elt.lakehouse.ports import Lakehouse, Tables
@@ -112,6 +115,23 @@ def test_a_full_disk_for_temporary_files_is_a_clear_error(runner: Runner, lakeho
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount a small disk")
+@pytest.mark.parametrize("arguments", [["check"], ["check", "--json"]])
+def test_a_disk_that_fails_where_nobody_expects_it_is_said_in_three_parts(
+    arguments: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def failing(*_: object, **__: object) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO), "/mnt/shop/clientes.csv")
+
+    monkeypatch.setattr(checks, "check_both", failing)
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    said = "".join(capsys.readouterr())
+    assert ended.value.code == 1
+    assert "/mnt/shop/clientes.csv: Input/output error" in said
+    assert "then run the same command again" in said
+    assert "Traceback" not in said
+
+
 def test_a_really_full_disk_ends_the_command_with_1_and_the_next_run_goes_on(tmp_path: Path) -> None:
     data = tmp_path / "data"
     bucket = data / "sample" / "bucket"

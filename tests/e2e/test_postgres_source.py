@@ -199,3 +199,9 @@ def test_the_pages_are_text(shop_url: str) -> None:
         for table in TABLES:
             for page in extract.pages(table.name, 10):
                 assert set(page.schema.types) == {pa.string()}
+
+
+def test_a_source_whose_connection_is_lost_when_it_is_closed_is_one_of_our_errors(shop_url: str) -> None:
+    sessions = "from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()"
+    with pytest.raises(Unreachable, match="closing the source"), PostgresSource(shop_url).open():
+        execute(shop_url, f"select pg_terminate_backend(pid, 10000) {sessions}")

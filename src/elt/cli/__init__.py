@@ -10,7 +10,7 @@ from importlib import import_module
 import click
 
 from elt import __version__, redaction, stopping
-from elt.errors import MedallionError
+from elt.errors import DiskError, MedallionError
 from elt.invocation import program, typed
 from elt.redaction import redacted
 
@@ -140,9 +140,21 @@ def main(arguments: Sequence[str] | None = None, *, default: str | None = None) 
         sys.exit(error.exit_code)
     except ModuleNotFoundError:  # whoever started this says what to install
         raise
-    except Exception as error:  # a bug: what it says may hold anything
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno in DiskError.ERRNOS:
+            _show_error(_of_disk(error), as_json="--json" in given)
+            sys.exit(DiskError.exit_code)
+        # A bug: what it says may hold anything.
         click.echo(redaction.traceback_of(error), nl=False, err=True)
         sys.exit(1)
+
+
+def _of_disk(error: OSError) -> DiskError:
+    where = f"{error.filename}: " if error.filename is not None else ""
+    return DiskError(
+        f"{where}{error.strerror}",
+        next_step="see to that disk: its space, its health, whether it is mounted; then run the same command again",
+    )
 
 
 def _show_error(error: MedallionError, *, as_json: bool) -> None:

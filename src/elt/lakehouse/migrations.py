@@ -101,7 +101,7 @@ def apply(url: str, *, setting: str, folder: Path = FOLDER) -> list[str]:
 
     Safe when two programs do it at once: an advisory lock lets one through at a time.
     """
-    with connect(url, setting=setting) as connection:
+    with translated_errors("applying the migrations"), connect(url, setting=setting) as connection:
         with translated_errors("waiting for another migration"):
             connection.execute("select pg_advisory_lock(hashtext('medallion migrations'))")
         applied = _applied(connection)

@@ -201,7 +201,7 @@ class PostgresSource:
     @contextmanager
     def open(self) -> Iterator["PostgresExtract"]:
         """One repeatable-read transaction. Time zone and search path stay the source's: its views compute by them."""
-        with connect(self._url, setting="SOURCE_DB_URL") as connection:
+        with translated_errors("closing the source"), connect(self._url, setting="SOURCE_DB_URL") as connection:
             with translated_errors("opening the source"):
                 connection.execute("begin transaction isolation level repeatable read read only")
                 connection.execute("set local statement_timeout = 0")
