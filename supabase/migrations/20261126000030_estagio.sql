@@ -376,15 +376,16 @@ begin
       'insert into estagio.excecoes (execucao, tabela, lugar, chave, destino, motivo)
        select $1, %1$L, e.lugar, e.id, ''rejeitada'', format(%2$L, %3$L, e.%3$I, %4$L)
        from estagio.%1$I e
-       where e.execucao = $1 and %5$s and e.%3$I is not null
-         and ($2 or not exists (select from silver.%4$I m where m.id = e.%3$I))
+       where e.execucao = $1 and %5$s and e.%3$I is not null %6$s
          and not exists (
            select from estagio.%4$I c where c.execucao = $1 and c.id = e.%3$I and not exists (
              select from estagio.excecoes x where x.execucao = $1 and x.tabela = %4$L and x.lugar = c.lugar))
          and not exists (
            select from estagio.excecoes x where x.execucao = $1 and x.tabela = %1$L and x.lugar = e.lugar)',
-      p_tabela, '%s: ''%s'' não existe em silver.%s', v_mae.coluna, v_mae.mae, controle.na_fatia('e.id', p_de, p_ate))
-      using p_execucao, p_repor;
+      p_tabela, '%s: ''%s'' não existe em silver.%s', v_mae.coluna, v_mae.mae, controle.na_fatia('e.id', p_de, p_ate),
+      case when not p_repor
+        then format('and not exists (select from silver.%I m where m.id = e.%I)', v_mae.mae, v_mae.coluna) end)
+      using p_execucao;
   end loop;
   analyze estagio.excecoes;
 end
@@ -762,6 +763,7 @@ begin
         perform controle.separar(p_execucao, v_tabela, p_repor, p_de, p_ate);
         v_contas := controle.contar(p_execucao, v_tabela, p_repor, p_de, p_ate);
         v_gravadas := controle.gravar_fatia(p_execucao, v_tabela, p_de, p_ate);
+        execute format('analyze silver.%I', v_tabela);  -- children look for their parents by a plan that knows of them
         v_contas := controle.conferir_gravadas(p_execucao, v_tabela, v_contas, v_gravadas, p_de, p_ate);
         v_lugares := controle.sem_linha(p_execucao, v_tabela, p_de, p_ate);
         if v_lugares <> '[]' then
@@ -790,9 +792,6 @@ begin
   end;
   v_resposta := jsonb_build_object('contas', v_todas) || controle.somar_execucao(
     p_execucao, p_snapshot, v_todas, p_repor, p_encerrar);
-  foreach v_tabela in array p_tabelas loop
-    execute format('analyze silver.%I', v_tabela);
-  end loop;
   update controle.escritas set resultado = v_resposta where id = p_id;
   return v_resposta;
 end
