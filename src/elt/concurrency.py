@@ -3,7 +3,6 @@
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager
 from contextvars import copy_context
 from itertools import chain, islice
 from typing import TypeVar
@@ -43,13 +42,6 @@ def do_each(work: Callable[[T], object], items: Iterable[T], at_once: int) -> No
     """The same for work without results, to its end."""
     for _ in each(work, items, at_once):
         pass
-
-
-@contextmanager
-def ahead(work: Callable[[], R]) -> Iterator["Future[R]"]:
-    """The result of ``work``, which goes on beside what is done inside, and ends before it does."""
-    with ThreadPoolExecutor(1) as thread:
-        yield thread.submit(copy_context().run, work)
 
 
 def interleave(readers: Iterable[Iterator[T]], at_once: int, over: Callable[[T], bool] = lambda _: True) -> Iterator[T]:

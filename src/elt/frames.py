@@ -25,8 +25,3 @@ def to_frame(table: pa.Table) -> pd.DataFrame:
     """The table as a frame in which every column is an ``ArrowDtype``; NULL stays NULL, decimals stay exact."""
     frame: pd.DataFrame = table.to_pandas(types_mapper=pd.ArrowDtype)
     return frame
-
-
-def empty_frame(schema: pa.Schema) -> pd.DataFrame:
-    """A frame without rows."""
-    return to_frame(schema.empty_table())

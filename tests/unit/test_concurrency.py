@@ -6,7 +6,7 @@ from contextvars import ContextVar
 
 import pytest
 
-from elt.concurrency import ahead, each, interleave
+from elt.concurrency import each, interleave
 
 
 class Meter:
@@ -74,18 +74,6 @@ def test_a_slow_one_keeps_no_other_from_beginning() -> None:
     assert list(each(work, range(10), 2)) == list(range(10))
 
 
-def test_work_ahead_goes_on_beside_what_is_done_inside() -> None:
-    both = threading.Barrier(2, timeout=10)
-    with ahead(both.wait) as arrived:
-        both.wait()
-        assert arrived.result() in (0, 1)
-
-
-def test_the_error_of_work_ahead_is_raised_where_its_result_is_asked_for() -> None:
-    with ahead(lambda: int("two")) as number, pytest.raises(ValueError, match="two"):
-        number.result()
-
-
 def test_other_threads_know_what_is_said_about_the_work() -> None:
     about: ContextVar[str] = ContextVar("about")
     about.set("a run")
@@ -93,8 +81,7 @@ def test_other_threads_know_what_is_said_about_the_work() -> None:
     def reader() -> Iterator[str]:
         yield about.get()
 
-    with ahead(about.get) as found:
-        assert [found.result(), *each(lambda _: about.get(), range(2), 2), *interleave([reader()], 2)] == ["a run"] * 4
+    assert [*each(lambda _: about.get(), range(2), 2), *interleave([reader()], 2)] == ["a run"] * 3
 
 
 def counted(name: str, length: int) -> Iterator[str]:

@@ -16,7 +16,7 @@ for a snapshot, pointed at, or deleted.
 import hashlib
 import json
 import re
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import MAXYEAR, UTC, datetime, timedelta
@@ -488,21 +488,18 @@ def fingerprints(bucket: Bucket, manifest: Manifest, find: Callable[[str, TableS
     return found
 
 
-def read_rows(
-    bucket: Bucket, table: TableSnapshot, columns: Sequence[str], rows: int, at_hand: Mapping[str, bytes] | None = None
-) -> "Iterator[pa.Table]":
+def read_rows(bucket: Bucket, table: TableSnapshot, columns: Sequence[str], rows: int) -> "Iterator[pa.Table]":
     """The table's rows in the order of the snapshot: only ``columns``, all text but for ``catalog.POSITION``.
 
     At most ``rows`` at a time, and no more than a part's group of rows, which ends by its bytes. Each part is checked
     against its manifest before a row of it is used. ``columns`` that a part does not have come as NULL, the places of
-    rows among them. ``at_hand``: parts, by path, that were read and checked already.
+    rows among them.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     for part in table.parts:
-        content = (at_hand or {}).get(part.path) or checked(bucket, part)
-        file = pq.ParquetFile(pa.BufferReader(content))
+        file = pq.ParquetFile(pa.BufferReader(checked(bucket, part)))
         stored = dict(zip((ORIGIN, POSITION), table.places, strict=False))
         names = {name: stored.get(name, name) for name in columns}
         present = [name for name in names.values() if name in file.schema_arrow.names]

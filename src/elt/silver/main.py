@@ -336,13 +336,12 @@ class _Source:
         self.numbers = frozenset(
             name for name, found in names.items() if found and self.stored.columns[found] in NUMBERS
         )
-        self._at_hand: dict[str, bytes] = {}
 
     def batches(self) -> Iterator[pa.Table]:
         """Raw rows; a line that fits no header has its text in ``BROKEN_LINE``."""
         names = [*self.table.column_names, BROKEN_LINE]
         in_source = [self.table.source_name(name, list(self.stored.columns)) or name for name in names]
-        for batch in snapshots.read_rows(self.bucket, self.stored, in_source, BATCH_ROWS, self._at_hand):
+        for batch in snapshots.read_rows(self.bucket, self.stored, in_source, BATCH_ROWS):
             yield batch.rename_columns(names)
 
     def indexes(self) -> Iterator[Index]:
